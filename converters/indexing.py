@@ -1,0 +1,342 @@
+"""Reading and writing at places that indices name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trtconv import tensorrt as trt
+from trtconv.capture.trace import is_activation
+from trtconv.converters.arithmetic import scaled, wide_dtype
+from trtconv.converters.creation import sequence
+from trtconv.converters.shape import part, place
+from trtconv.definition import Scalar
+from trtconv.errors import UnsupportedArgumentError
+from trtconv.network import Network
+from trtconv.registry import converter
+from trtconv.sizes import Size, Sizes, broadcast, is_same, is_static, product, same
+
+aten = torch.ops.aten
+
+Indices = Sequence[Any]
+"""For each axis of a tensor the indices along it, or None for all; axes at the end may be left out."""
+
+
+def counted_from_start(net: Network, index: Any, size: Size) -> Any:
+    """Indices along an axis of this size, the negative ones counted from the start too."""
+    if not is_activation(index) and isinstance(index, torch.Tensor) and is_static(size):
+        return torch.where(index < 0, index + int(size), index)
+    dtype = net.dtype(index)
+    length = int(size) if is_static(size) else net.cast(net.reshape(net.size_tensor([size]), ()), dtype)
+    negative = net.elementwise(index, 0, trt.ElementWiseOperation.LESS)
+    return net.select(negative, net.add(index, length), index, dtype)
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+
+@converter(aten.index_select.default)
+def index_select(net: Network, x: Any, dim: int, index: Any) -> Any:
+    shape = net.shape(x)
+    if not shape:
+        return net.tensor(x)
+    return net.gather(x, net.reshape(index, [product(net.shape(index))]), dim % len(shape))
+
+
+@converter(aten.embedding.default)
+def embedding(net: Network, weight: Any, indices: Any, padding_idx: int, scale_grad_by_freq: bool, sparse: bool) -> Any:
+    """Rows of a table; the other arguments concern the gradient."""
+    return net.gather(weight, indices, 0)
+
+
+@converter(aten.gather.default)
+def gather(net: Network, x: Any, dim: int, index: Any, sparse_grad: bool) -> Any:
+    """For each element of `index` the element of `x` that lies there along `dim` and else at the same place."""
+    shape, wanted = net.shape(x), net.shape(index)
+    if not (shape and wanted):
+        return net.reshape(net.gather(net.reshape(x, [product(shape)]), index, 0), net.output.shape)
+    dim %= len(shape)
+    sizes = [size if axis == dim else wanted[axis] for axis, size in enumerate(shape)]
+    x = net.tensor(x) if same(sizes, shape) else net.slice(x, [0] * len(shape), sizes)
+    layer = net.add_gather_v2(x, net.tensor(index), trt.GatherMode.ELEMENT)
+    layer.axis = dim
+    return net.known(layer.get_output(0), wanted)
+
+
+@converter(aten.take.default)
+def take(net: Network, x: Any, index: Any) -> Any:
+    """Elements of the flattened tensor."""
+    return net.gather(net.reshape(x, [product(net.shape(x))]), index, 0)
+
+
+@converter(aten.index.Tensor)
+def index(net: Network, x: Any, indices: Indices) -> Any:
+    """The elements at all given places: one axis as `numpy.take`, several made into one axis before."""
+    axes = _indexed_axes(net, indices)
+    if len(axes) == 1:
+        return net.gather(x, indices[axes[0]], axes[0])
+    shape = net.shape(x)
+    others = [axis for axis in range(len(shape)) if axis not in axes]
+    rest = [shape[axis] for axis in others]
+    flat = net.reshape(net.permute(x, [*axes, *others]), [product(shape[axis] for axis in axes), *rest])
+    place: Any = None
+    for axis in axes:
+        along = counted_from_start(net, indices[axis], shape[axis])
+        place = along if place is None else _sum(net, _times(net, place, shape[axis]), along)
+    result = net.gather(flat, place, 0)
+    return _from_front(net, result, axes, len(net.shape(result)) - len(rest))
+
+
+def _indexed_axes(net: Network, indices: Indices) -> list[int]:
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    if any(net.dtype(indices[axis]) in (torch.bool, torch.uint8) for axis in axes):
+        raise UnsupportedArgumentError(
+            "how many elements a mask picks depends on its values, and sizes in a network must not; "
+            "multiply by the mask or use torch.where"
+        )
+    return axes
+
+
+def _times(net: Network, index: Any, size: Size) -> Any:
+    if not is_static(size):
+        return net.mul(index, net.cast(net.reshape(net.size_tensor([size]), ()), net.dtype(index)))
+    return (
+        index * int(size) if isinstance(index, torch.Tensor) and not is_activation(index) else net.mul(index, int(size))
+    )
+
+
+def _sum(net: Network, a: Any, b: Any) -> Any:
+    if all(isinstance(each, torch.Tensor) and not is_activation(each) for each in (a, b)):
+        return a + b
+    return net.elementwise(a, b, trt.ElementWiseOperation.SUM, torch.int64)
+
+
+def _from_front(net: Network, x: Any, axes: Sequence[int], count: int) -> Any:
+    """The first `count` axes in the place of `axes` if these are adjacent; otherwise they stay in front."""
+    rank, first = len(net.shape(x)), axes[0]
+    if axes[-1] - first != len(axes) - 1:
+        return net.tensor(x)
+    return net.permute(x, [*range(count, count + first), *range(count), *range(count + first, rank)])
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+@converter(aten.scatter.src)
+def scatter(net: Network, x: Any, dim: int, index: Any, src: Any) -> Any:
+    """`x` with the elements of `src` at the places along `dim` that `index` names."""
+    shape = net.shape(index)
+    if not net.shape(x):
+        return net.reshape(net.cast(src, net.output.dtype), ())
+    if not same(net.shape(src), shape):
+        src = net.slice(src, [0] * len(shape), shape)
+    layer = net.add_scatter(net.tensor(x), net.tensor(index), net.tensor(src), trt.ScatterMode.ELEMENT)
+    layer.axis = dim % len(shape)
+    return net.known(layer.get_output(0), net.shape(x))
+
+
+@converter(aten.scatter.value)
+def scatter_number(net: Network, x: Any, dim: int, index: Any, value: float) -> Any:
+    shape = net.shape(index)
+    return scatter(net, x, dim, index, net.expand(net.scalar(value, net.output.dtype, len(shape)), shape))
+
+
+@converter(aten.index_copy.default)
+def index_copy(net: Network, x: Any, dim: int, index: Any, source: Any) -> Any:
+    """`x` with the parts of `source` along `dim` at the places that `index` names."""
+    if not net.shape(x):
+        return net.reshape(source, ())
+    dim %= len(net.shape(x))
+    return _written(net, x, [dim], [net.reshape(index, [product(net.shape(index))])], source)
+
+
+@converter(aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
+def index_fill(net: Network, x: Any, dim: int, index: Any, value: Any) -> Any:
+    value = net.scalar(value, net.output.dtype) if isinstance(value, Scalar) else value
+    if not net.shape(x):
+        return net.tensor(value, net.output.dtype)
+    return _written(net, x, [dim % len(net.shape(x))], [net.reshape(index, [product(net.shape(index))])], value)
+
+
+@converter(aten.index_put.default)
+def index_put(net: Network, x: Any, indices: Indices, values: Any, accumulate: bool) -> Any:
+    """`x` with `values` at all given places, or where a mask holds."""
+    if accumulate:
+        raise UnsupportedArgumentError("TensorRT writes elements and doesn't add to them (accumulate=True)")
+    axes = [axis for axis, index in enumerate(indices) if index is not None]
+    if len(axes) == 1 and net.dtype(indices[axes[0]]) is torch.bool:
+        return _written_by_mask(net, x, indices[axes[0]], axes[0], values)
+    axes = _indexed_axes(net, indices)
+    return _written(net, x, axes, [indices[axis] for axis in axes], values)
+
+
+def _written_by_mask(net: Network, x: Any, mask: Any, axis: int, values: Any) -> Any:
+    """A choice by the mask, if all places that it names get the same."""
+    shape, covered = net.shape(x), net.shape(mask)
+    after = len(shape) - axis - len(covered)
+    given = net.shape(values)
+    if len(given) > after:  # sizes of 1 for the axes before the mask's, one for its places, those after
+        if not all(is_same(size, 1) for size in given[: len(given) - after]):
+            raise UnsupportedArgumentError("the values for the places of a mask must be the same for all of them")
+        values = net.reshape(values, given[len(given) - after :])
+    mask = net.reshape(mask, [*(1 for _ in range(axis)), *covered, *(1 for _ in range(after))])
+    return net.select(mask, values, x, net.output.dtype)
+
+
+def _written(net: Network, x: Any, axes: Sequence[int], indices: Indices, values: Any) -> Any:
+    """`x` with `values` at the places along `axes`; those of `values` stand where indexing would put them."""
+    shape = net.shape(x)
+    others = [axis for axis in range(len(shape)) if axis not in axes]
+    rest = [shape[axis] for axis in others]
+    places, sizes = _coordinates(net, indices, [shape[axis] for axis in axes])
+    values = net.expand(net.cast(values, net.output.dtype), _shape_of_indexed(shape, axes, sizes))
+    if axes[-1] - axes[0] == len(axes) - 1:
+        first, count = axes[0], len(sizes)
+        rank = count + len(rest)
+        values = net.permute(values, [*range(first, first + count), *range(first), *range(first + count, rank)])
+    order = [*axes, *others]
+    layer = net.add_scatter(net.permute(x, order), places, values, trt.ScatterMode.ND)
+    result = net.known(layer.get_output(0), [shape[axis] for axis in order])
+    return net.permute(result, [order.index(axis) for axis in range(len(shape))])
+
+
+def _shape_of_indexed(shape: Sizes, axes: Sequence[int], sizes: Sizes) -> list[Size]:
+    rest = [size for axis, size in enumerate(shape) if axis not in axes]
+    first = axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
+    return [*rest[:first], *sizes, *rest[first:]]
+
+
+def _coordinates(net: Network, indices: Indices, lengths: Sequence[Size]) -> tuple[Any, Sizes]:
+    """The indices, broadcast, beside each other along a new last axis; and their shape."""
+    counted = [counted_from_start(net, index, size) for index, size in zip(indices, lengths, strict=True)]
+    operands = net.operands(*counted, dtype=torch.int64)
+    sizes = broadcast(*map(net.shape, operands))
+    columns = [net.reshape(net.expand(each, sizes), [*sizes, 1]) for each in operands]
+    return net.concatenate(columns, len(sizes)), sizes
+
+
+# -- adding -----------------------------------------------------------------------------------------
+
+MOST_PAIRS = 1 << 24
+
+
+@converter(aten.scatter_add.default)
+def scatter_add(net: Network, x: Any, dim: int, index: Any, src: Any) -> Any:
+    """x + sum_j [index_j = i] src_j for each place i along `dim`, every pair of i and j compared."""
+    shape, given = net.shape(x), net.shape(index)
+    if not shape:
+        return _plus(net, x, net.reshape(net.cast(src, wide_dtype(net.output.dtype)), ()))
+    dim %= len(shape)
+    if not all(is_same(n, m) for axis, (n, m) in enumerate(zip(shape, given, strict=True)) if axis != dim):
+        raise UnsupportedArgumentError("an index that is smaller than the tensor it adds to has no layers")
+    pairs = math.prod(int(size) for size in (*shape, given[dim]) if is_static(size))
+    if pairs > MOST_PAIRS:
+        raise UnsupportedArgumentError(
+            f"TensorRT doesn't add at indices; comparing all pairs of places takes {pairs} steps, and {MOST_PAIRS} "
+            "are the most that is done"
+        )
+    if not same(net.shape(src), given):
+        src = net.slice(src, [0] * len(shape), given)
+    index = net.reshape(index, [*given[:dim], 1, *given[dim:]])
+    src = net.reshape(net.cast(src, wide_dtype(net.output.dtype)), net.shape(index))
+    column = [shape[dim] if axis == dim else 1 for axis in range(len(shape) + 1)]
+    places = net.cast(net.reshape(sequence(net, shape[dim]), column), net.dtype(index))
+    here = net.elementwise(index, places, trt.ElementWiseOperation.EQUAL)
+    summands = net.select(here, src, 0, net.dtype(src))
+    return _plus(net, x, net.reduce(summands, trt.ReduceOperation.SUM, [dim + 1], False))
+
+
+@converter(aten.scatter.reduce)
+def scatter_with(net: Network, x: Any, dim: int, index: Any, src: Any, reduce: str) -> Any:
+    if reduce != "add":
+        raise UnsupportedArgumentError(f"TensorRT doesn't combine elements at indices (reduce={reduce!r})")
+    return scatter_add(net, x, dim, index, src)
+
+
+@converter(aten.scatter.value_reduce)
+def scatter_number_with(net: Network, x: Any, dim: int, index: Any, value: float, reduce: str) -> Any:
+    shape = net.shape(index)
+    numbers = net.expand(net.scalar(value, net.output.dtype, len(shape)), shape)
+    return scatter_with(net, x, dim, index, numbers, reduce)
+
+
+@converter(aten.scatter_reduce.two)
+def scatter_reduce(net: Network, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool) -> Any:
+    if not include_self:
+        raise UnsupportedArgumentError("TensorRT doesn't tell which elements indices name (include_self=False)")
+    return scatter_with(net, x, dim, index, src, "add" if reduce == "sum" else reduce)
+
+
+@converter(aten.index_add.default)
+def index_add(net: Network, x: Any, dim: int, index: Any, source: Any, alpha: float) -> Any:
+    """x + alpha * sum_j [index_j = i] source_j for each place i along `dim`"""
+    shape = net.shape(source)
+    source = scaled(net, net.cast(source, wide_dtype(net.output.dtype)), alpha)
+    if not shape:
+        return scatter_add(net, x, dim, index, source)
+    column = net.reshape(index, [size if axis == dim % len(shape) else 1 for axis, size in enumerate(shape)])
+    return scatter_add(net, x, dim, net.expand(column, shape), source)
+
+
+def _plus(net: Network, x: Any, wide: Any) -> Any:
+    """x + wide, in the dtype of `wide`, rounded to that of the result."""
+    return net.cast(net.add(wide, x), net.output.dtype)
+
+
+# -- slices of a tensor written over ----------------------------------------------------------------
+
+
+@converter(aten.slice_scatter.default)
+def slice_scatter(net: Network, x: Any, src: Any, dim: int, start: Size | None, end: Size | None, step: int) -> Any:
+    """`x` with `src` in the place of a slice."""
+    dim %= len(net.shape(x))
+    size, count = net.shape(x)[dim], net.shape(src)[dim]
+    begin = place(0 if start is None else start, size)
+    x, src = net.tensor(x), net.tensor(src, net.output.dtype)
+    if is_same(size, count):
+        return src
+    if step == 1:
+        return _between(net, x, src, dim, begin, count)
+    if not is_static(size):
+        raise UnsupportedArgumentError(f"step={step} along a dynamic dimension has no layers")
+    # Both one after the other, then each element by its place there.
+    places = torch.arange(int(size))
+    places[begin : begin + count * step : step] = int(size) + torch.arange(int(count))
+    return net.gather(net.concatenate([x, src], dim), places, dim)
+
+
+def _between(net: Network, x: Any, src: Any, dim: int, start: Size, count: Size) -> Any:
+    """`x` with `src` in the place of `count` elements from `start` on."""
+    after = net.shape(x)[dim] - start - count
+    parts = [part(net, x, dim, 0, start), src, part(net, x, dim, start + count, after)]
+    return net.concatenate([each for each in parts if not is_same(net.shape(each)[dim], 0)], dim)
+
+
+@converter(aten.select_scatter.default)
+def select_scatter(net: Network, x: Any, src: Any, dim: int, index: Size) -> Any:
+    """`x` with `src` in the place of a selected part."""
+    shape = list(net.shape(x))
+    dim %= len(shape)
+    start = place(index, shape[dim])
+    shape[dim] = 1
+    return _between(net, net.tensor(x), net.reshape(net.tensor(src, net.output.dtype), shape), dim, start, 1)
+
+
+@converter(aten.diagonal_scatter.default)
+def diagonal_scatter(net: Network, x: Any, src: Any, offset: int, dim1: int, dim2: int) -> Any:
+    """`x` with `src` in the place of a diagonal."""
+    shape = net.shape(x)
+    first, second = dim1 % len(shape), dim2 % len(shape)
+    count = net.shape(src)[-1]
+    if not is_static(count):
+        raise UnsupportedArgumentError("a diagonal of a dynamic size can't be written")
+    places = torch.arange(int(count))
+    rows, columns = places - min(offset, 0), places + max(offset, 0)
+    others = [axis for axis in range(len(shape)) if axis not in (first, second)]
+    order = [first, second, *others]
+    back = [order.index(axis) for axis in range(len(shape))]
+    values = net.permute(net.cast(src, net.output.dtype), [len(others), *range(len(others))])
+    return net.permute(_written(net, net.permute(x, order), [0, 1], [rows, columns], values), back)

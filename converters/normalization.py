@@ -1,0 +1,158 @@
+"""Normalization layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from trtconv import tensorrt as trt
+from trtconv.capture.trace import is_activation
+from trtconv.errors import UnsupportedArgumentError
+from trtconv.network import Network, axes_mask
+from trtconv.registry import converter
+from trtconv.sizes import Size
+
+aten = torch.ops.aten
+
+
+@converter(torch.batch_norm)
+def batch_norm(
+    net: Network,
+    input: Any,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Any:
+    """(input - mean) / sqrt(var + eps) * weight + bias, as one product and one sum per channel."""
+    if training or running_mean is None or running_var is None:
+        raise UnsupportedArgumentError("it normalizes by the statistics of the batch; call eval() on the module")
+    return _affine(net, input, weight, bias, running_mean, running_var, eps)
+
+
+@converter(aten._native_batch_norm_legit_no_training.default)
+def batch_norm_without_training(
+    net: Network,
+    x: Any,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    running_mean: torch.Tensor,
+    running_var: torch.Tensor,
+    momentum: float,
+    eps: float,
+) -> Any:
+    return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None
+
+
+def _affine(net: Network, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+    if any(is_activation(v) for v in (weight, bias, mean, var)):
+        raise UnsupportedArgumentError("its weights or statistics are computed from an input")
+    scale, shift = scale_and_shift(weight, bias, mean, var, eps)
+    shape = (1, -1, *[1] * (len(net.shape(x)) - 2))
+    # Where the mean is large, the product and the shift are larger than the result: not in half precision.
+    scaled = net.mul(net.cast(x, torch.float32), scale.float().reshape(shape))
+    return net.cast(net.add(scaled, shift.float().reshape(shape)), net.dtype(x))
+
+
+def scale_and_shift(
+    weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor, var: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The float64 vectors with which batch norm in eval mode is ``x * scale + shift``."""
+    scale = torch.rsqrt(var.detach().double() + eps)
+    if weight is not None:
+        scale = scale * weight.detach().double()
+    shift = -mean.detach().double() * scale
+    if bias is not None:
+        shift = shift + bias.detach().double()
+    return scale, shift
+
+
+def standardized(net: Network, x: Any, axes: Sequence[int], eps: float, weight: Any = None, bias: Any = None) -> Any:
+    """(x - mean) / sqrt(variance + eps) * weight + bias in float32, mean and biased variance over `axes`.
+
+    The weights have the rank of x. TensorRT's layer has weights always, in the input's dtype.
+    """
+    wide = net.cast(x, torch.float32)
+    ones = (1,) * len(net.shape(x))
+    scale, shift = (
+        net.tensor(torch.full(ones, default) if value is None else value, torch.float32)
+        for value, default in ((weight, 1.0), (bias, 0.0))
+    )
+    layer = net.add_normalization(wide, scale, shift, axes_mask(axes))
+    layer.epsilon = eps
+    return net.known(layer.get_output(0), net.shape(x))
+
+
+@converter(aten.native_layer_norm.default)
+def layer_norm(net: Network, x: Any, normalized_shape: Sequence[Size], weight: Any, bias: Any, eps: float) -> Any:
+    rank, normalized = len(net.shape(x)), len(normalized_shape)
+    given = (None if v is None else net.tensor(v, rank=rank) for v in (weight, bias))
+    result = standardized(net, x, range(rank - normalized, rank), eps, *given)
+    return net.cast(result, net.dtype(x)), None, None
+
+
+@converter(aten.native_group_norm.default)
+def group_norm(
+    net: Network, x: Any, weight: Any, bias: Any, N: Size, C: Size, HxW: Size, group: int, eps: float
+) -> Any:
+    """Groups of channels, each standardized over its channels and places, then one weight per channel."""
+    shape = net.shape(x)
+    places = math.prod(shape[2:])
+    grouped = net.reshape(x, (shape[0], group, shape[1] // group * places))
+    result = net.reshape(standardized(net, grouped, (2,), eps), shape)
+    return _per_channel(net, result, weight, bias, net.dtype(x)), None, None
+
+
+@converter(torch.instance_norm)
+def instance_norm(
+    net: Network,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Any:
+    """Each channel of each item standardized over its places, or by running statistics."""
+    if not use_input_stats:
+        return _affine(net, input, weight, bias, running_mean, running_var, eps)
+    result = standardized(net, input, range(2, len(net.shape(input))), eps)
+    return _per_channel(net, result, weight, bias, net.dtype(input))
+
+
+def _per_channel(net: Network, x: Any, weight: Any, bias: Any, dtype: torch.dtype) -> Any:
+    """x * weight + bias, computed in the dtype of x."""
+    shape = (1, net.shape(x)[1], *[1] * (len(net.shape(x)) - 2))
+    if weight is not None:
+        x = net.mul(x, net.reshape(weight, shape))
+    if bias is not None:
+        x = net.add(x, net.reshape(bias, shape))
+    return net.cast(x, dtype)
+
+
+@converter(torch.rms_norm)
+def rms_norm(
+    net: Network, input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
+) -> Any:
+    """input / sqrt(mean(input^2) + eps) * weight"""
+    if eps is None:
+        eps = torch.finfo(torch.float32).eps  # torch's default follows the dtype that it computes in
+    wide = net.cast(input, torch.float32)
+    rank = len(net.shape(input))
+    axes = list(range(rank - len(normalized_shape), rank))
+    mean = net.reduce(net.mul(wide, wide), trt.ReduceOperation.AVG, axes, True)
+    root = net.unary(net.add(mean, eps), trt.UnaryOperation.SQRT)
+    result = net.div(wide, root)
+    if weight is not None:
+        result = net.mul(result, weight)
+    return net.cast(result, net.output.dtype)

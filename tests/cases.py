@@ -1,0 +1,137 @@
+"""Cases for converters: a torch function and its inputs on one line, with torch as the oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import trtconv
+from trtconv.inspect import compare
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class Varying(int):
+    """A size that may vary; static cases have it at its value."""
+
+
+B = Varying(2)
+"""A batch size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ints:
+    """An input of integers from low to high - 1."""
+
+    shape: tuple[int, ...]
+    low: int = -5
+    high: int = 6
+    dtype: torch.dtype = torch.int64
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """An input of numbers from low to high, for functions that aren't defined everywhere."""
+
+    shape: tuple[int, ...]
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Bools:
+    """An input of truth values."""
+
+    shape: tuple[int, ...]
+
+
+class Function(torch.nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def draw(spec: Any, dtype: torch.dtype) -> Any:
+    """New values for an input: a shape stands for normally distributed numbers of the case's dtype."""
+    if isinstance(spec, Ints):
+        return torch.randint(spec.low, spec.high, spec.shape, dtype=spec.dtype)
+    if isinstance(spec, Uniform):
+        return (torch.rand(spec.shape) * (spec.high - spec.low) + spec.low).to(dtype)
+    if isinstance(spec, Bools):
+        return torch.rand(spec.shape) < 0.5
+    return torch.randn(spec).to(dtype)
+
+
+def case(function: Any, *inputs: Any, id: str | None = None, dtypes: tuple[torch.dtype, ...] = FLOATS) -> list[Any]:
+    """Parameters for `check`: one for each dtype. `function` may be a module; then its weights are cast."""
+    name = id or getattr(function, "__name__", None) or repr(function)
+    return [pytest.param(function, inputs, dtype, id=f"{name}-{str(dtype)[6:]}") for dtype in dtypes]
+
+
+def cases(*rows: list[Any]) -> pytest.MarkDecorator:
+    """Parametrize a test over rows of `case`."""
+    return pytest.mark.parametrize("function, inputs, dtype", [param for row in rows for param in row])
+
+
+def check(function: Any, inputs: tuple[Any, ...], dtype: torch.dtype, **options: Any) -> trtconv.TRTModule:
+    """Convert on some inputs; on others compare shape, dtype and values with torch."""
+    module = function if isinstance(function, torch.nn.Module) else Function(function)
+    module = module.to(dtype).eval()
+    converted = trtconv.convert(module, tuple(draw(spec, dtype) for spec in inputs), **options)
+    _compare(module, converted, [tuple(draw(spec, dtype) for spec in inputs) for _ in range(2)])
+    if dtype is torch.float32 and not options:
+        _check_dynamic(module, inputs)
+    return converted
+
+
+def _compare(module: torch.nn.Module, converted: trtconv.TRTModule, draws: list[tuple[Any, ...]]) -> None:
+    """Compare on several inputs at once: on few numbers PyTorch's own error may be small by chance."""
+    results = [compare(module, converted, values) for values in draws]
+    shown = "\n".join(map(str, results))
+    assert results[0].outputs, "the function returns no tensor"
+    for outputs in zip(*(result.outputs for result in results), strict=True):
+        assert not any(output.problem for output in outputs), shown
+        own, unit = max(o.torch_error for o in outputs), max(o.unit for o in outputs)
+        assert max(output.error for output in outputs) <= 2 * own + unit, shown
+
+
+def _check_dynamic(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Convert for a range of each size that is marked as varying; compare at its ends, inside and at the middle."""
+    limits = trtconv.Dim(min=1, opt=2, max=7)
+    dynamic = {
+        index: {axis: limits for axis, size in enumerate(_shape(spec)) if isinstance(size, Varying)}
+        for index, spec in enumerate(inputs)
+    }
+    if not any(dynamic.values()):
+        return
+    example = tuple(draw(spec, torch.float32) for spec in inputs)
+    shapes: dict[str, Any] = {}
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    starred = next((i for i, p in enumerate(parameters) if p.kind is inspect.Parameter.VAR_POSITIONAL), len(inputs))
+    for index, spec in dynamic.items():
+        if index < starred:
+            shapes[parameters[index].name] = spec
+        else:
+            shapes.setdefault(parameters[starred].name, {})[index - starred] = spec
+    converted = trtconv.convert(module, example, dynamic_shapes=shapes)
+    sizes = (1, 2, 7, 5)
+    _compare(module, converted, [tuple(draw(_resized(spec, n), torch.float32) for spec in inputs) for n in sizes])
+
+
+def _shape(spec: Any) -> tuple[int, ...]:
+    return spec if isinstance(spec, tuple) else spec.shape
+
+
+def _resized(spec: Any, size: int) -> Any:
+    shape = tuple(size if isinstance(n, Varying) else n for n in _shape(spec))
+    return shape if isinstance(spec, tuple) else dataclasses.replace(spec, shape=shape)

@@ -1,0 +1,182 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cases import B, Bools, case, cases, check
+from torch import nn
+
+from trtconv import UnsupportedArgumentError
+
+FLOAT = (torch.float32,)
+Q, K, V = (B, 3, 5, 8), (B, 3, 7, 8), (B, 3, 7, 8)
+attend = F.scaled_dot_product_attention
+CHOICE = torch.tensor([[1, 0, 1, 1, 0, 1, 1], [0, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0]] * 2)[:5] > 0
+LOST = CHOICE & torch.tensor([[1], [0], [1], [1], [1]], dtype=torch.bool)
+
+
+def causal(q, k, v):
+    return attend(q, k, v, is_causal=True)
+
+
+def grouped(q, k, v, mask=None):
+    return attend(q, k, v, mask, enable_gqa=True)
+
+
+@cases(
+    case(attend, Q, K, V),
+    case(attend, (B, 5, 8), (B, 7, 8), (B, 7, 8), id="3d"),
+    case(attend, (5, 8), (7, 8), (7, 8), id="2d"),
+    case(attend, (B, 2, 3, 5, 8), (B, 2, 3, 7, 8), (B, 2, 3, 7, 8), id="5d"),
+    case(attend, Q, (1, 3, 7, 8), (B, 1, 7, 8), id="broadcast"),
+    case(attend, Q, K, (B, 3, 7, 6), id="other-value-width"),
+    case(attend, (B, 3, 5, 16), (B, 3, 5, 16), (B, 3, 5, 16), id="exact-scale"),
+    case(lambda x: attend(x, x, x), (B, 3, 5, 6), id="self"),
+    case(lambda q, k, v: attend(q, k, v, scale=0.3), Q, K, V, id="scale"),
+    case(lambda q, k, v: attend(q, k, v, scale=1), Q, K, V, id="scale-1"),
+    case(lambda q, k, v: attend(q * 60, k * 60, v, scale=0.01), Q, K, V, id="large"),
+    case(lambda q, k, v: attend(query=q, value=v, key=k), Q, K, V, id="keywords"),
+    case(causal, Q, (B, 3, 5, 8), (B, 3, 5, 8), id="causal"),
+    case(causal, Q, K, V, id="causal-more-keys"),
+    case(causal, (B, 3, 7, 8), (B, 3, 4, 8), (B, 3, 4, 8), id="causal-fewer-keys"),
+    case(causal, (B, 5, 8), (B, 7, 8), (B, 7, 8), id="causal-3d"),
+    case(grouped, (B, 6, 5, 8), (B, 2, 7, 8), (B, 2, 7, 8), id="gqa"),
+    case(grouped, (B, 4, 5, 8), (B, 4, 7, 8), (B, 4, 7, 8), id="gqa-equal"),
+    case(lambda q, k, v: attend(q, k, v, is_causal=True, enable_gqa=True), (B, 6, 5, 8), K, V, id="gqa-causal"),
+    case(grouped, (B, 6, 5, 8), K, V, Bools((B, 1, 5, 7)), id="gqa-bool-mask"),
+    case(grouped, (B, 6, 5, 8), K, V, (B, 6, 5, 7), id="gqa-float-mask"),
+    case(grouped, (B, 6, 5, 8), K, V, (5, 7), id="gqa-shared-mask"),
+)
+def test_attention(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def with_constant(mask):
+    return lambda q, k, v: attend(q, k, v, mask.to(q.dtype) if mask.is_floating_point() else mask)
+
+
+@cases(
+    case(attend, Q, K, V, (5, 7), id="float-2d"),
+    case(attend, Q, K, V, (B, 1, 5, 7), id="float-4d"),
+    case(attend, Q, K, V, (B, 1, 1, 7), id="float-key"),
+    case(attend, Q, K, V, Bools((5, 7)), id="bool-2d"),
+    case(attend, Q, K, V, Bools((B, 3, 5, 7)), id="bool-4d"),
+    case(attend, Q, K, V, Bools((B, 1, 1, 7)), id="bool-key"),
+    case(lambda q, k, v, m: attend(q, k, v, torch.where(m, 0.0, -math.inf).to(q.dtype)), Q, K, V,
+         Bools((B, 3, 5, 7)), id="float-infinite"),
+    case(with_constant(CHOICE), Q, K, V, id="constant-bool"),
+    case(with_constant(LOST), Q, K, V, id="constant-bool-lost-query"),
+    case(with_constant(torch.where(CHOICE, 0.5, -math.inf)), Q, K, V, id="constant-float"),
+    case(with_constant(torch.where(LOST, 0.5, -math.inf)), Q, K, V, id="constant-float-lost-query"),
+    case(lambda q, k, v, m: attend(q, k, v, m & False), Q, K, V, Bools((5, 7)), id="no-key-at-all", dtypes=FLOAT),
+)  # fmt: skip
+def test_mask(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def test_dropout_is_refused():
+    with pytest.raises(UnsupportedArgumentError, match="eval"):
+        check(lambda q: attend(q, q, q, dropout_p=0.5), (Q,), torch.float32)
+
+
+class Multihead(nn.Module):
+    """Attention of a tensor to itself, with arguments of the call."""
+
+    def __init__(self, given=None, **arguments):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(8, 2, **arguments)
+        self.given = given or {}
+
+    def forward(self, x, **more):
+        return self.inner(x, x, x, **self.given, **more)
+
+
+class Padded(Multihead):
+    """The first key always stays: without any key the softmax is NaN."""
+
+    def forward(self, x, mask):
+        return super().forward(x, key_padding_mask=mask & (torch.arange(5) > 0))
+
+
+class Cross(nn.Module):
+    def __init__(self, **arguments):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(8, 2, **arguments)
+
+    def forward(self, q, k, v):
+        return self.inner(q, k, v)
+
+
+TRIANGLE = torch.ones(5, 5).triu(1) > 0
+NO_WEIGHTS = {"need_weights": False}
+
+
+@cases(
+    case(Multihead(), (5, B, 8), id="plain"),
+    case(Multihead(batch_first=True), (B, 5, 8), id="batch_first"),
+    case(Multihead(bias=False), (5, B, 8), id="no-bias"),
+    case(Multihead(), (5, 8), id="unbatched"),
+    case(Multihead(NO_WEIGHTS), (5, B, 8), id="no-weights"),
+    case(Multihead(NO_WEIGHTS, batch_first=True), (B, 5, 8), id="no-weights-batch_first"),
+    case(Multihead({"average_attn_weights": False}), (5, B, 8), id="weights-of-heads"),
+    case(Multihead({"attn_mask": TRIANGLE}), (5, B, 8), id="mask"),
+    case(Multihead({"attn_mask": TRIANGLE, "is_causal": True} | NO_WEIGHTS), (5, B, 8), id="causal"),
+    case(Multihead({"attn_mask": TRIANGLE} | NO_WEIGHTS), (5, B, 8), id="mask-no-weights"),
+    case(Multihead(add_bias_kv=True), (5, B, 8), id="bias_kv"),
+    case(Multihead(add_zero_attn=True), (5, B, 8), id="zero_attn"),
+    case(Multihead(NO_WEIGHTS, add_bias_kv=True, add_zero_attn=True), (5, B, 8), id="bias_kv-zero_attn"),
+    case(Cross(), (5, B, 8), (7, B, 8), (7, B, 8), id="cross"),
+    case(Cross(kdim=6, vdim=4, batch_first=True), (B, 5, 8), (B, 7, 6), (B, 7, 4), id="kdim-vdim"),
+    # torch views the mask otherwise for a batch of one, so the batch is fixed.
+    case(Padded(batch_first=True), (2, 5, 8), Bools((2, 5)), id="key_padding_mask"),
+    case(Padded(NO_WEIGHTS, batch_first=True), (2, 5, 8), Bools((2, 5)), id="key_padding_mask-no-weights"),
+)
+def test_multihead(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+class Masked(nn.Module):
+    """A transformer layer with a causal mask, as language models have it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.inner = layer
+
+    def forward(self, x):
+        return self.inner(x, nn.Transformer.generate_square_subsequent_mask(5, dtype=x.dtype), is_causal=True)
+
+
+class PaddedEncoder(nn.Module):
+    """The first element always stays: without any key the softmax is NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+
+    def forward(self, x, mask):
+        return self.inner(x, src_key_padding_mask=mask & (torch.arange(5) > 0))
+
+
+def autocast(q, k, v):
+    with torch.autocast("cpu", torch.bfloat16):
+        return attend(q, k, v)
+
+
+def test_attention_under_autocast():
+    check(autocast, (Q, K, V), torch.float32)
+
+
+@cases(
+    case(nn.TransformerEncoderLayer(8, 2, 16), (5, B, 8), id="encoder"),
+    case(PaddedEncoder(), (2, 5, 8), Bools((2, 5)), id="encoder-padded"),
+    case(nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True, norm_first=True), (B, 5, 8),
+         id="encoder-norm_first"),
+    case(Masked(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), (B, 5, 8), id="encoder-causal"),
+    case(nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2), (B, 5, 8), id="two-layers"),
+    case(nn.TransformerDecoderLayer(8, 2, 16), (5, B, 8), (7, B, 8), id="decoder"),
+    case(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True, norm_first=True), (B, 5, 8), (B, 7, 8),
+         id="decoder-norm_first"),
+    case(nn.Transformer(8, 2, 1, 1, 16, batch_first=True), (B, 5, 8), (B, 4, 8), id="transformer"),
+)  # fmt: skip
+def test_transformer(function, inputs, dtype):
+    check(function, inputs, dtype)

@@ -1,0 +1,136 @@
+import pytest
+import torch
+from cases import FLOATS, B, case, cases, check
+from torch import nn
+
+from trtconv import ConversionError, UnsupportedArgumentError
+
+FLOAT = FLOATS[:1]  # one dtype where the point is an argument: an engine with loops takes long to build
+X = (4, B, 3)
+
+
+def rows(kind):
+    return [
+        param
+        for name, arguments, x, dtypes in (
+            ("plain", {}, X, FLOATS),
+            ("no-bias", {"bias": False}, X, FLOAT),
+            ("layers", {"num_layers": 2, "dropout": 0.5}, X, FLOAT),
+            ("bidirectional", {"bidirectional": True}, X, FLOAT),
+            ("all", {"num_layers": 2, "bidirectional": True, "batch_first": True}, (B, 4, 3), FLOATS),
+            ("unbatched", {}, (4, 3), FLOAT),
+            ("one-step", {}, (1, B, 3), FLOAT),
+        )
+        for param in case(kind(3, 5, **arguments), x, id=f"{kind.__name__}-{name}", dtypes=dtypes)
+    ]
+
+
+class Initial(nn.Module):
+    """Initial states given by the caller, of an LSTM as a pair."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, *state):
+        return self.inner(x, state if len(state) == 2 else state[0])
+
+
+class LastStep(nn.Module):
+    """What classifiers take of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.LSTM(3, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x):
+        outputs, _ = self.inner(x)
+        return self.head(outputs[:, -1])
+
+
+class Stepwise(nn.Module):
+    """A cell called in a Python loop."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, x):
+        state = None
+        for step in x:
+            state = self.cell(step, state)
+        return state
+
+
+@cases(
+    *map(rows, (nn.LSTM, nn.GRU, nn.RNN)),
+    case(nn.RNN(3, 5, nonlinearity="relu"), X, id="RNN-relu"),
+    case(nn.LSTM(3, 5, proj_size=2), X, id="LSTM-projected"),
+    case(nn.LSTM(3, 5, 2, bias=False, bidirectional=True, proj_size=2), X, id="LSTM-projected-all"),
+    case(Initial(nn.LSTM(3, 5)), X, (1, B, 5), (1, B, 5), id="LSTM-state"),
+    case(Initial(nn.LSTM(3, 5, proj_size=2)), X, (1, B, 2), (1, B, 5), id="LSTM-projected-state", dtypes=FLOAT),
+    case(Initial(nn.GRU(3, 5, 2, batch_first=True)), (B, 4, 3), (2, B, 5), id="GRU-state", dtypes=FLOAT),
+    case(Initial(nn.RNN(3, 5, bidirectional=True)), X, (2, B, 5), id="RNN-state", dtypes=FLOAT),
+    case(Initial(nn.GRU(3, 5)), (4, 3), (1, 5), id="GRU-state-unbatched", dtypes=FLOAT),
+    case(LastStep(), (B, 4, 3)),
+    case(nn.LSTM(3, 40), (20, B, 3), id="LSTM-long"),
+    case(nn.GRU(3, 40), (20, B, 3), id="GRU-long"),
+)
+def test_recurrent(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+@cases(
+    case(Stepwise(nn.LSTMCell(3, 5)), X, id="LSTMCell"),
+    case(Stepwise(nn.GRUCell(3, 5)), X, id="GRUCell"),
+    case(Stepwise(nn.RNNCell(3, 5)), X, id="RNNCell"),
+    case(nn.GRUCell(3, 5, bias=False), (B, 3), (B, 5), id="GRUCell-no-bias"),
+    case(nn.RNNCell(3, 5, nonlinearity="relu"), (3,), (5,), id="RNNCell-unbatched"),
+)
+def test_cells(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def functional(kind):
+    """The function under the module, with weights that are inputs."""
+
+    def run(x, h, w_ih, w_hh, b_ih, b_hh):
+        state = (h, h * 2) if kind is torch.lstm else h
+        return kind(x, state, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
+
+    return run
+
+
+@cases(
+    *(
+        case(functional(kind), X, (1, B, 5), (n * 5, 3), (n * 5, 5), (n * 5,), (n * 5,), id=kind.__name__)
+        for kind, n in ((torch.lstm, 4), (torch.gru, 3), (torch.rnn_tanh, 1), (torch.rnn_relu, 1))
+    )
+)
+def test_functions(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.GRU(3, 5)
+
+    def forward(self, x):
+        packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 2]))
+        return nn.utils.rnn.pad_packed_sequence(self.inner(packed)[0])[0]
+
+
+def test_packed_sequences_are_refused():
+    with pytest.raises(ConversionError):
+        check(Packed(), (X,), torch.float32)
+
+
+def test_dropout_in_training_is_refused():
+    def train(x):
+        return torch.rnn_tanh(
+            x, torch.zeros(1, 2, 5), [torch.ones(5, 3), torch.ones(5, 5)], False, 1, 0.5, True, False, False
+        )
+
+    with pytest.raises(UnsupportedArgumentError, match="eval"):
+        check(train, (X,), torch.float32)

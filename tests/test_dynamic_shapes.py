@@ -1,0 +1,118 @@
+import pytest
+import torch
+from cases import Function
+from torch import nn
+
+import trtconv
+from trtconv import Dim
+from trtconv.inspect import compare
+
+
+class Net(nn.Module):
+    """Sizes in views, in arithmetic, and in a decision that is the same for the whole range."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+        self.linear = nn.Linear(4, 5)
+
+    def forward(self, x):
+        if x.shape[2] > 1000:
+            x = x * 0
+        y = self.conv(x)
+        batch, channels, height, width = y.shape
+        tokens = y.view(batch, channels, height * width).transpose(1, 2)
+        return self.linear(tokens) + torch.arange(height * width)[:, None], y.mean((2, 3))
+
+
+def convert(**shapes):
+    return trtconv.convert(Net().eval(), torch.randn(2, 3, 16, 12), dynamic_shapes={"x": shapes["x"]})
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_sizes_inside_the_range(tf32):
+    module = Net().eval()
+    sizes = {0: Dim(min=1, max=5, opt=2), 2: (8, 16, 64), 3: torch.export.Dim("width", min=4, max=40)}
+    converted = trtconv.convert(module, torch.randn(2, 3, 16, 12), dynamic_shapes={"x": sizes}, tf32=tf32)
+    for shape in ((1, 3, 8, 4), (2, 3, 16, 12), (5, 3, 64, 40), (3, 3, 31, 17)):
+        result = compare(module, converted, torch.randn(shape))
+        assert result.correct, str(result)
+    assert str(converted).startswith("TRTModule(input_0: float32[1..5, 3, 8..64, 4..40]")
+
+
+def test_a_call_outside_the_range_names_input_dimension_value_and_range():
+    converted = convert(x={0: Dim(1, 5)})
+    with pytest.raises(trtconv.InputError, match=r"'input_0' has size 6 in dimension 0.*1 to 5"):
+        converted(torch.randn(6, 3, 16, 12))
+    with pytest.raises(trtconv.InputError, match=r"size 17 in dimension 2.*converted for 16"):
+        converted(torch.randn(2, 3, 17, 12))
+    with pytest.raises(trtconv.InputError, match=r"float32\[3, 16, 12\]"):
+        converted(torch.randn(3, 16, 12))
+
+
+def test_saved_modules_keep_their_ranges():
+    converted = convert(x={0: Dim(1, 5)})
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(converted.state_dict())
+    x = torch.randn(4, 3, 16, 12)
+    assert all(map(torch.equal, loaded(x), converted(x)))
+    with pytest.raises(trtconv.InputError, match="size 6"):
+        loaded(torch.randn(6, 3, 16, 12))
+
+
+@pytest.mark.parametrize("shared", [Dim(1, 9), "by name"])
+def test_equal_sizes(shared):
+    sizes = [Dim(1, 9, name="n"), Dim(1, 9, name="n")] if shared == "by name" else [shared, shared]
+    module = Function(lambda x, y: x + y)
+    converted = trtconv.convert(
+        module,
+        (torch.randn(4, 2), torch.randn(4, 2)),
+        dynamic_shapes={"args": {0: {0: sizes[0]}, 1: {0: sizes[1]}}},
+    )
+    assert compare(module, converted, (torch.randn(7, 2), torch.randn(7, 2))).correct
+    with pytest.raises(trtconv.InputError, match=r"'input_1' has size 6.*other inputs have .* = 7"):
+        converted(torch.randn(7, 2), torch.randn(6, 2))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"y": {0: Dim(1, 2)}}, r"names 'y'.*inputs are x"),
+        ({"x": {4: Dim(1, 2)}}, r"dimension 4.*has 4"),
+        ({"x": {0: Dim(3, 5)}}, r"x\.0: the example has size 2, outside of 3\.\.5"),
+        ({"x": {0: Dim(5, 1)}}, r"0 <= min <= opt <= max"),
+        ({"x": {0: 3}}, r"3 is no dynamic size"),
+        ({"x": 3}, r"dict from dimension to Dim"),
+    ],
+)
+def test_options_that_do_not_fit(shapes, words):
+    with pytest.raises(ValueError, match=words):
+        trtconv.convert(Net().eval(), torch.randn(2, 3, 16, 12), dynamic_shapes=shapes)
+
+
+def test_a_decision_by_size_names_the_line_and_the_ranges():
+    def function(x):
+        if x.shape[0] > 3:
+            return x * 2
+        return x * 3
+
+    with pytest.raises(trtconv.CaptureError, match=r"test_dynamic_shapes\.py:\d+.*= 1\.\.3.*= 4\.\.5") as caught:
+        trtconv.convert(Function(function), torch.randn(2, 3), dynamic_shapes={"args": {0: {0: Dim(1, 5)}}})
+    assert f":{function.__code__.co_firstlineno + 1}:" in str(caught.value)
+
+
+def test_a_decision_at_the_end_of_the_range_is_seen():
+    """torch itself asks whether a size is 1 before the module does."""
+
+    def function(x):
+        y = (x @ torch.ones(3, 3)).transpose(0, 1).contiguous()
+        return y * 2 if x.shape[0] == 1 else y * 3
+
+    with pytest.raises(trtconv.CaptureError, match=r"test_dynamic_shapes\.py:\d+"):
+        trtconv.convert(Function(function), torch.randn(2, 3), dynamic_shapes={"args": {0: {0: Dim(1, 5)}}})
+
+
+def test_static_conversions_have_no_symbols():
+    converted = trtconv.convert(Net().eval(), torch.randn(2, 3, 16, 12))
+    types = {converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)}
+    assert "SHAPE" not in types

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from cases import Function
+from torch import nn
+
+import trtconv
+from trtconv import tensorrt as trt
+from trtconv.inspect import compare
+from trtconv.reference import Interpreter
+
+
+class Rewritten(nn.Module):
+    """Runs the definition as the passes left it, which is what the engine was built from."""
+
+    def __init__(self, converted):
+        super().__init__()
+        self.interpreter = Interpreter(converted.network)
+
+    def forward(self, *args):
+        feeds = {f"input_{index}": value for index, value in enumerate(args)}
+        return self.interpreter.run(feeds)["output_0"]
+
+
+def layer_types(converted):
+    network = converted.network
+    return [network.get_layer(index).type for index in range(network.num_layers)]
+
+
+@pytest.mark.parametrize(
+    ("module", "shapes"),
+    [
+        (nn.Conv2d(3, 8, 3, padding=1), [(2, 3, 7, 7)]),
+        (nn.Conv2d(8, 6, 3, stride=2, dilation=2, bias=False), [(1, 8, 9, 9)]),
+        (nn.Conv2d(24, 12, 1, groups=2), [(1, 24, 5, 4)]),
+        (nn.Conv1d(8, 5, 3), [(2, 8, 9)]),
+        (nn.Conv3d(8, 5, 3), [(1, 8, 4, 5, 6)]),
+        (nn.ConvTranspose2d(8, 6, 3, stride=2, groups=1), [(1, 8, 4, 4)]),
+        (nn.ConvTranspose2d(16, 6, 3, stride=2, groups=2, output_padding=1), [(1, 16, 4, 4)]),
+        (nn.Linear(5, 7), [(4, 5)]),
+        (Function(torch.matmul), [(2, 3, 5), (2, 5, 4)]),
+        (Function(lambda a, b: a @ b.mT), [(2, 3, 5), (2, 4, 5)]),
+        (nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)), [(1, 6, 6, 6)]),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
+)
+def test_products_are_split_and_equal(module, shapes):
+    module = module.eval()
+    converted = trtconv.convert(module, [torch.randn(shape) for shape in shapes], tf32=False)
+    assert trt.LayerType.REDUCE in layer_types(converted)
+    inputs = tuple(torch.randn(shape) for shape in shapes)
+    for candidate in (converted, Rewritten(converted)):
+        result = compare(module, candidate, inputs)
+        # Fewer terms a sum, in another order: PyTorch's error is no bound for so small a product.
+        assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+
+
+def test_what_computes_in_fp32_already_is_left_alone():
+    module = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(8, 3))
+    converted = trtconv.convert(module.eval(), [torch.randn(1, 8, 5, 5)], tf32=False)
+    assert trt.LayerType.REDUCE not in layer_types(converted)
+
+
+def test_tf32_leaves_the_network_alone():
+    converted = trtconv.convert(nn.Conv2d(8, 8, 3), [torch.randn(1, 8, 5, 5)], tf32=True)
+    assert layer_types(converted) == [trt.LayerType.CONVOLUTION]
+    assert converted.plan.provenance["tf32"] is True

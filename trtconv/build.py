@@ -1,0 +1,159 @@
+"""Step 4: TensorRT builds an engine of a network; with what runs and describes it, it is a plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+import trtconv
+from trtconv import tensorrt as trt
+from trtconv.dynamic import Range
+from trtconv.errors import BuildError
+from trtconv.logger import Messages, quiet
+from trtconv.network import Network
+from trtconv.passes import run_network_passes
+from trtconv.plan import Plan, Segment
+from trtconv.reference import read
+from trtconv.signature import Signature, TensorSpec
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Name the time since the last lap."""
+        now = time.perf_counter()
+        self.laps[name], self._last = now - self._last, now
+
+
+def build_plan(
+    network: Network,
+    signature: Signature,
+    messages: Messages,
+    clock: Clock,
+    *,
+    source: Mapping[str, Any],
+    tf32: bool,
+    compute_capabilities: Sequence[str] | None,
+    keep_network: bool,
+) -> Plan:
+    """Build a network and return the plan of one segment that runs it.
+
+    Args:
+        network, messages, tf32, compute_capabilities: As for `build`.
+        signature: How the plan is called; its tensors have the names of the network's inputs and outputs.
+        clock: What has measured the time since the conversion began.
+        source: What the plan's provenance says of where the network comes from.
+        keep_network: Keep the network for the reference interpreter.
+
+    Raises: as `build`.
+    """
+    # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes.
+    with quiet():
+        graph = read(network.definition) if keep_network else None
+    run_network_passes(network, tf32=tf32)
+    engine = build(network, signature.inputs, messages, tf32=tf32, compute_capabilities=compute_capabilities)
+    clock.lap("build")
+    segment = Segment(
+        tuple(spec.name for spec in signature.inputs),
+        tuple(spec.name for spec in signature.outputs),
+        torch.frombuffer(bytearray(engine), dtype=torch.uint8),
+        graph,
+    )
+    provenance = {
+        "trtconv": trtconv.__version__,
+        "torch": str(torch.__version__),
+        "tensorrt": f"{trt.load().__name__} {trt.load().__version__}",
+        **source,
+        "tf32": tf32,
+        "compute_capabilities": None if compute_capabilities is None else list(compute_capabilities),
+        "layers": network.definition.num_layers,
+        "seconds": clock.laps,
+    }
+    return Plan(signature, (segment,), provenance)
+
+
+def build(
+    network: Network,
+    inputs: Sequence[TensorSpec],
+    messages: Messages,
+    *,
+    tf32: bool = True,
+    compute_capabilities: Sequence[str] | None = None,
+) -> bytes:
+    """Build an engine and return its serialized form.
+
+    Args:
+        network: The network, with inputs and outputs.
+        inputs: The inputs, with the ranges of their dynamic sizes.
+        messages: An open collector of TensorRT's messages.
+        tf32: Let TensorRT round the factors of fp32 products to TensorFloat-32. TensorRT-RTX does so whatever
+            is said here: `trtconv.passes.run_network_passes` keeps it from it.
+        compute_capabilities: For TensorRT-RTX, the GPUs to build for: ``["8.6", "12.0"]``. None leaves it to
+            TensorRT-RTX, which builds for 8.0, 8.6, 8.9, 12.0 and 12.1.
+
+    Raises:
+        BuildError: TensorRT refused the network; with its own messages and the origins of the layers
+            that they name.
+        ValueError: a compute capability that TensorRT-RTX doesn't know, or given for another TensorRT.
+    """
+    config = network.builder.create_builder_config()
+    if not tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if compute_capabilities is not None:
+        _set_targets(config, compute_capabilities)
+    if any(not spec.is_static for spec in inputs):
+        _add_profile(network, config, inputs)
+    messages.clear()
+    plan = network.builder.build_serialized_network(network.definition, config)
+    if plan is None:
+        raise BuildError(_explain(network, messages.errors()))
+    return bytes(plan)
+
+
+def _add_profile(network: Network, config: Any, inputs: Sequence[TensorSpec]) -> None:
+    """Tell TensorRT the ranges of the dynamic sizes, and what to optimize for."""
+    profile = network.builder.create_optimization_profile()
+    for spec in inputs:
+        if not spec.is_static:
+            shapes = [
+                tuple(getattr(size, which) if isinstance(size, Range) else size for size in spec.shape)
+                for which in ("min", "opt", "max")
+            ]
+            profile.set_shape(spec.name, *shapes)
+    config.add_optimization_profile(profile)
+
+
+def _set_targets(config: Any, names: Sequence[str]) -> None:
+    if not trt.is_rtx():
+        raise ValueError("compute_capabilities is for TensorRT-RTX; TensorRT builds for the GPU that it finds")
+    known = {_number(name): value for name, value in trt.ComputeCapability.__members__.items() if name[:2] == "SM"}
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(f"compute_capabilities={list(names)}: TensorRT-RTX builds for {', '.join(known)}")
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        config.set_compute_capability(known[name], index)
+
+
+def _number(member: str) -> str:
+    """ "8.6" for SM86."""
+    return f"{member[2:-1]}.{member[-1]}"
+
+
+def _explain(network: Network, errors: Sequence[str]) -> str:
+    lines = ["TensorRT doesn't build this network. It says:"]
+    lines += [f"  {text}" for text in errors] or ["  (nothing)"]
+    text = "\n".join(errors)
+    named = [(name, origin) for name, origin in network.origins.items() if name in text]
+    if named:
+        lines.append("The layers that it names come from:")
+        lines += [f"  {name}: {origin.function or 'trtconv'} at {origin}" for name, origin in named]
+    return "\n".join(lines)

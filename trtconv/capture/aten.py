@@ -1,0 +1,91 @@
+"""The lower level of interception: ATen operators on fake tensors, a closed set of functional calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+
+from trtconv.capture.constants import Constants
+from trtconv.capture.trace import Origin, map_tensors
+from trtconv.errors import CaptureError, DataDependentError
+
+Record = Callable[[OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
+ReadValue = Callable[[torch.Tensor, str], Any]
+FindOrigin = Callable[[], Origin]
+
+
+class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """A fake tensor mode that reports each operator it runs.
+
+    It stands below functionalization, so that no operator it sees writes to its arguments.
+    """
+
+    def __init__(
+        self, constants: Constants, record: Record, read_value: ReadValue, origin: Callable[[], Origin]
+    ) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+        self._constants = constants
+        self._record = record
+        self._read_value = read_value
+        self._origin = origin
+        self._silent = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._silent or not isinstance(func, OpOverload) or func.namespace == "prim":
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return self._read_value(args[0], "item")
+        depends_on_values = _depends_on_values(func)
+        if depends_on_values and self._constants.all_constant((args, kwargs)):
+            return self._run_on_constants(func, args, kwargs)
+        self._silent += 1
+        try:
+            output = super().__torch_dispatch__(func, types, args, kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise DataDependentError(_SHAPE_DEPENDS.format(origin=self._origin(), func=func)) from error
+        except UnsupportedOperatorException as error:
+            raise CaptureError(f"{self._origin()}: {func} can't be run without data: {error}") from error
+        finally:
+            self._silent -= 1
+        self._record(func, args, kwargs, output)
+        return output
+
+    def silenced(self) -> _Silence:
+        """A context in which operators run but aren't reported: they are part of a recorded call."""
+        return _Silence(self)
+
+    def _run_on_constants(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        args, kwargs = map_tensors(self._constants.value, (args, kwargs))
+        return map_tensors(lambda real: self._constants.stand_in(self, real), func(*args, **kwargs))
+
+
+class _Silence:
+    def __init__(self, level: AtenLevel) -> None:
+        self._level = level
+
+    def __enter__(self) -> None:
+        self._level._silent += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._level._silent -= 1
+
+
+def _depends_on_values(func: OpOverload) -> bool:
+    return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
+
+
+_SHAPE_DEPENDS = (
+    "{origin}: the size of the result of {func} depends on the values of an input, and an engine's layers have "
+    "sizes that follow from the inputs' sizes. Convert the submodules around this line and leave the line in "
+    "PyTorch, or compute all places and mask the unwanted ones (torch.where, multiplication by the mask)."
+)

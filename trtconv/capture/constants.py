@@ -1,0 +1,87 @@
+"""Tensors of a forward pass that depend on no input: parameters, buffers, and what is computed of them.
+
+Their values are computed when something asks for them, never before: what nothing needs costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
+
+from trtconv.capture.trace import map_tensors, tensors_in
+
+_aten = torch.ops.aten
+READ_ONLY_SIZES = frozenset(
+    {
+        *(_aten.zeros_like.default, _aten.ones_like.default, _aten.full_like.default, _aten.empty_like.default),
+        *(_aten.new_zeros.default, _aten.new_ones.default, _aten.new_full.default, _aten.new_empty.default),
+        *(_aten.zero.default, _aten.fill.Scalar),
+    }
+)
+"""Operators whose result doesn't depend on their argument's values."""
+
+
+class Constants:
+    """Knows which fake tensors are constants, and their values."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, torch.Tensor] = {}
+        self._thunks: dict[int, tuple[OpOverload, tuple[Any, ...], dict[str, Any], Any]] = {}
+        self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def stand_in(self, mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
+        """The fake tensor that stands for a real one; always the same for the same tensor."""
+        known = self._stand_ins.get(id(real))
+        if known is not None:
+            return known[1]
+        with _disable_current_modes():
+            fake = mode.from_tensor(real.detach(), static_shapes=True)
+        # The real tensor is kept too: an id means something only while its object lives.
+        self._stand_ins[id(real)] = (real, fake)
+        self._values[id(fake)] = real
+        return fake
+
+    def is_constant(self, tensor: torch.Tensor) -> bool:
+        """Tell whether a tensor is real, or a fake one that depends on no input."""
+        return not isinstance(tensor, FakeTensor) or id(tensor) in self._values or id(tensor) in self._thunks
+
+    def all_constant(self, structure: Any) -> bool:
+        """Tell whether every tensor in nested containers is a constant."""
+        return all(self.is_constant(tensor) for tensor in tensors_in(structure))
+
+    def define(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Say that `func(*args, **kwargs)`, all constants, computes the fake tensors in `output`."""
+        for tensor in tensors_in(output):
+            self._thunks.setdefault(id(tensor), (func, args, kwargs, output))
+
+    def value(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The value of a constant."""
+        if not isinstance(tensor, FakeTensor):
+            return tensor
+        pending = [tensor]
+        while pending:
+            if id(pending[-1]) in self._values:
+                pending.pop()
+                continue
+            func, args, kwargs, output = self._thunks[id(pending[-1])]
+            missing = [t for t in tensors_in((args, kwargs)) if isinstance(t, FakeTensor) and id(t) not in self._values]
+            if missing:
+                pending.extend(missing)
+                continue
+            real_args, real_kwargs = map_tensors(self._known, (args, kwargs))
+            with _disable_current_modes(), torch.no_grad():
+                result = func(*real_args, **real_kwargs)
+            self._store(tensors_in(output), tensors_in(result))
+        return self._values[id(tensor)]
+
+    def _known(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._values[id(tensor)] if isinstance(tensor, FakeTensor) else tensor.detach()
+
+    def _store(self, fakes: Iterable[torch.Tensor], reals: Iterable[torch.Tensor]) -> None:
+        for fake, real in zip(fakes, reals, strict=True):
+            self._values.setdefault(id(fake), real)

@@ -1,0 +1,234 @@
+"""Capturing a module's forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from trtconv.capture.agreement import check_agreement
+from trtconv.capture.session import Session
+from trtconv.capture.symbols import Symbols
+from trtconv.capture.trace import Call, Trace, map_tensors
+from trtconv.dynamic import Range, SizeSpec
+from trtconv.errors import CaptureError
+
+_TRAINS = (
+    torch.nn.modules.dropout._DropoutNd,
+    torch.nn.modules.batchnorm._BatchNorm,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Captured:
+    """A captured forward pass.
+
+    Attributes:
+        trace: The calls. `trace.outputs` holds the tensors of the result, then the new contents of
+            the inputs in `written_inputs`.
+        output: The result, nested as the module returned it, each tensor replaced by its place in
+            `trace.outputs` (an `OutputIndex`).
+        written_inputs: The places, among the inputs, of those that the forward pass writes to.
+        ranges: The range that each sympy symbol in the trace's sizes stands for.
+    """
+
+    trace: Trace
+    output: Any
+    written_inputs: tuple[int, ...]
+    ranges: Mapping[Any, Range]
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputIndex:
+    """Stands in a result for the tensor at this place of the outputs."""
+
+    index: int
+
+
+def capture(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    takes: Callable[[Callable[..., Any]], bool],
+    own_functions: Iterable[Callable[..., Any]] = (),
+    constant_values: Mapping[str, Any] | None = None,
+    shapes: Callable[[torch.Tensor], Sequence[SizeSpec]] = lambda example: tuple(example.shape),
+) -> Captured:
+    """Run `module(*args, **kwargs)` once on fake tensors and return the calls it made.
+
+    Args:
+        module: In eval mode, wherever that makes a difference. Nothing of it is changed.
+        args, kwargs: Example inputs, nested as the module takes them. Only their shapes and dtypes count.
+        takes: Tells for a torch function whether its calls are recorded whole. What isn't taken is
+            recorded as the ATen operators that it runs.
+        own_functions: Functions that aren't torch's and are recorded whole.
+        constant_values: For lines where Python reads a tensor's value: "file:line" -> the value.
+        shapes: Gives the sizes of an example input; a `Range` becomes a symbol.
+
+    Raises:
+        CaptureError: the module is in training mode, reads the values of tensors, writes to its buffers,
+            or does something else for some sizes in a range.
+    """
+    _check_eval_mode(module)
+    leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
+    sizes = [shapes(leaf) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
+    run = functools.partial(_run, module, leaves, spec, takes, own_functions, constant_values or {})
+    ranges = sorted({size for each in sizes if each for size in each if isinstance(size, Range)}, key=str)
+    if not ranges:
+        return run(sizes).captured()
+    try:
+        return _capture_ranges(run, sizes, ranges, distinct=True)
+    except (CaptureError, RuntimeError):
+        # Some modules take only some of the sizes, multiples of 32 for one; that to optimize for is among them.
+        return _capture_ranges(run, sizes, ranges, distinct=False)
+
+
+def _capture_ranges(
+    run: Callable[..., _Run],
+    sizes: Sequence[Sequence[SizeSpec] | None],
+    ranges: Sequence[Range],
+    *,
+    distinct: bool,
+) -> Captured:
+    """Capture with symbols, and see that the ends of the ranges give the same calls."""
+    fixed = {size for each in sizes if each for size in each if isinstance(size, int)}
+    symbols = Symbols(fixed, distinct=distinct)
+    symbolic = run(sizes, symbols)
+    symbols.check_decisions()
+    for end in ("min", "max"):
+        numbers = {limits: getattr(limits, end) for limits in ranges}
+        at_end = [each and [numbers[n] if isinstance(n, Range) else n for n in each] for each in sizes]
+        static = run(at_end, by_python=True)
+        values = {symbol: numbers[limits] for symbol, limits in symbols.ranges.items()}
+        shown = ", ".join(f"{limits.name} = {n}" for limits, n in numbers.items())
+        both = [(each.inputs, each.live_calls()) for each in (symbolic, static)]
+        check_agreement(both[0], both[1], values, shown)
+    return symbolic.captured()
+
+
+@dataclasses.dataclass
+class _Run:
+    """A forward pass that was run on stand-ins."""
+
+    session: Session
+    inputs: list[torch.Tensor]
+    outputs: list[torch.Tensor]
+    output: Any
+    written: tuple[int, ...]
+
+    def live_calls(self) -> list[Call]:
+        """The calls that the outputs need."""
+        needed = {id(tensor) for tensor in self.outputs}
+        live: list[Call] = []
+        for call in reversed(self.session.calls):
+            if needed.isdisjoint(id(tensor) for tensor in call.output_tensors()):
+                continue
+            needed.update(id(tensor) for tensor in call.input_tensors())
+            live.append(call)
+        return live[::-1]
+
+    def captured(self) -> Captured:
+        """The trace, with constants' values in the place of their stand-ins."""
+        constants = self.session.constants
+
+        def settle(tensor: torch.Tensor) -> torch.Tensor:
+            return constants.value(tensor) if constants.is_constant(tensor) else tensor
+
+        calls = [call.with_arguments(*map_tensors(settle, (call.args, call.kwargs))) for call in self.live_calls()]
+        trace = Trace(self.inputs, [settle(tensor) for tensor in self.outputs], calls)
+        symbols = self.session.symbols
+        return Captured(trace, self.output, self.written, symbols.ranges if symbols else {})
+
+
+def _run(
+    module: torch.nn.Module,
+    leaves: list[Any],
+    spec: pytree.TreeSpec,
+    takes: Callable[[Callable[..., Any]], bool],
+    own_functions: Iterable[Callable[..., Any]],
+    constant_values: Mapping[str, Any],
+    sizes: Sequence[Sequence[SizeSpec] | None],
+    symbols: Symbols | None = None,
+    *,
+    by_python: bool = False,
+) -> _Run:
+    session = Session(module, takes, constant_values, symbols, by_python=by_python)
+    state = [*module.named_parameters(), *module.named_buffers()]
+    with _attributes_restored(module), session:
+        seen = [leaf if size is None else session.input(leaf, size) for leaf, size in zip(leaves, sizes, strict=True)]
+        inputs = {index: session.value_of(leaf) for index, leaf in enumerate(seen) if sizes[index] is not None}
+        seen_args, seen_kwargs = pytree.tree_unflatten(seen, spec)
+        result = session.run(module, seen_args, seen_kwargs, own_functions)
+        outputs: list[torch.Tensor] = []
+
+        def place(tensor: torch.Tensor) -> OutputIndex:
+            outputs.append(session.value_of(tensor))
+            return OutputIndex(len(outputs) - 1)
+
+        output = map_tensors(place, result)
+        written = []
+        for place_among_inputs, (index, before) in enumerate(inputs.items()):
+            after = session.value_of(seen[index])
+            if after is not before:
+                written.append(place_among_inputs)
+                outputs.append(after)
+        _check_unchanged(state, module, session)
+    return _Run(session, list(inputs.values()), outputs, output, tuple(written))
+
+
+def _check_eval_mode(module: torch.nn.Module) -> None:
+    training = [
+        f"  {path or '(the module itself)'}: {type(child).__name__}"
+        for path, child in module.named_modules()
+        if child.training and isinstance(child, _TRAINS) and not _is_idle(child)
+    ]
+    if training:
+        listed = "\n".join(training[:10]) + (f"\n  and {len(training) - 10} more" if len(training) > 10 else "")
+        raise CaptureError(
+            f"the module is in training mode, in which these submodules act at random or update themselves:\n"
+            f"{listed}\nCall module.eval() before converting."
+        )
+
+
+def _is_idle(module: torch.nn.Module) -> bool:
+    return getattr(module, "p", None) == 0.0
+
+
+def _check_unchanged(state: list[tuple[str, torch.Tensor]], module: torch.nn.Module, session: Session) -> None:
+    """Refuse a forward pass that wrote to tensors it wasn't given, or put others in their place."""
+    changed = {id(tensor) for tensor in session.changed_constants()}
+    buffers = dict(module.named_buffers())
+    names = [n for n, t in state if id(t) in changed or (n in buffers and buffers[n] is not t)]
+    if not changed and not names:
+        return
+    raise CaptureError(
+        f"the forward pass writes to {', '.join(names) or 'a tensor that it was not given'}: a converted module "
+        "keeps no state between calls. Convert the submodules around the write, or make the state an input "
+        "and an output of the module."
+    )
+
+
+@contextmanager
+def _attributes_restored(module: torch.nn.Module) -> Iterator[None]:
+    """Undo what the forward pass assigns to attributes of modules: it would be left with fake tensors."""
+    before = [
+        (table, dict(table))
+        for child in module.modules()
+        for table in (child.__dict__, child._parameters, child._buffers, child._modules)
+    ]
+    try:
+        yield
+    finally:
+        for table, saved in before:
+            if table.keys() != saved.keys() or any(table[key] is not value for key, value in saved.items()):
+                table.clear()
+                table.update(saved)
+
+
+__all__ = ["Captured", "OutputIndex", "capture"]

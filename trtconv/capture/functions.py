@@ -1,0 +1,115 @@
+"""The upper level of interception: torch functions as the user calls them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import BuiltinFunctionType, CellType, FunctionType, MethodDescriptorType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+Handler = Callable[["FunctionLevel", Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+class FunctionLevel(TorchFunctionMode):
+    """A torch function mode that gives each call to a handler, and can look inside Python functions.
+
+    torch turns the mode off while its handler runs, so a handler sees ``torch.nn.functional.relu`` but
+    not the ``torch.relu`` that it calls. `run` runs a function such that the inner calls come to the
+    handler too.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__()
+        self._handler = handler
+        self._open: list[Callable[..., Any]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return self._handler(self, func, args, kwargs or {})
+
+    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run `func`; the calls that it makes come to the handler where it is written in Python."""
+        # A method such as Tensor.split calls its C namesake, which comes here under the same name.
+        if func in self._open or not _can_open(func):
+            return func(*args, **kwargs)
+        self._open.append(func)
+        try:
+            with self:
+                return _opened(func)(*args, **kwargs)
+        finally:
+            self._open.pop()
+
+
+def _can_open(func: Callable[..., Any]) -> bool:
+    if isinstance(func, (BuiltinFunctionType, MethodDescriptorType)) or not isinstance(func, FunctionType):
+        return False
+    return _checks(func) or any(_can_open(inner) for inner in _enclosed(func))
+
+
+def _checks(func: FunctionType) -> bool:
+    return any(name in func.__globals__ for name in _CHECKS)
+
+
+def _enclosed(func: FunctionType) -> list[FunctionType]:
+    contents = []
+    for cell in func.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+        if isinstance(value, FunctionType) and value is not func:
+            contents.append(value)
+    return contents
+
+
+@functools.cache
+def _opened(func: FunctionType) -> FunctionType:
+    """A copy of `func` that doesn't hand its call to `__torch_function__` but runs its body.
+
+    torch's Python functions begin with ``if has_torch_function(...): return handle_torch_function(...)``.
+    The copy has globals of its own in which the check is always False; torch itself isn't touched.
+    """
+    scope = {**func.__globals__, **dict.fromkeys(_CHECKS, _never)} if _checks(func) else func.__globals__
+    inner = set(_enclosed(func))
+    closure = tuple(
+        CellType(_opened(cell.cell_contents)) if _holds(cell, inner) else cell for cell in func.__closure__ or ()
+    )
+    copy = FunctionType(func.__code__, scope, func.__name__, func.__defaults__, closure or None)
+    copy.__kwdefaults__ = func.__kwdefaults__
+    return copy
+
+
+def _holds(cell: CellType, functions: set[FunctionType]) -> bool:
+    try:
+        value = cell.cell_contents
+    except ValueError:
+        return False
+    return isinstance(value, FunctionType) and value in functions and _can_open(value)
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+VALUE_READERS = frozenset(
+    {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__", "__complex__"}
+)
+"""Methods of a tensor that need its values."""
+
+TENSOR_PROPERTIES = frozenset({"T", "H", "mT", "mH", "data", "real", "imag"})
+"""Properties of a tensor that are tensors."""
+
+
+def autocast_is_on(tensors: list[torch.Tensor]) -> bool:
+    """Tell whether torch.autocast casts the arguments of calls on these tensors."""
+    return any(torch.is_autocast_enabled(device) for device in {tensor.device.type for tensor in tensors})

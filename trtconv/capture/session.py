@@ -1,0 +1,246 @@
+"""One capture: the two levels of interception at work, and the calls they find."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch._dispatch.python import enable_python_dispatcher
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
+
+from trtconv.capture.aten import AtenLevel
+from trtconv.capture.constants import READ_ONLY_SIZES, Constants
+from trtconv.capture.functions import (
+    TENSOR_PROPERTIES,
+    VALUE_READERS,
+    FunctionLevel,
+    autocast_is_on,
+)
+from trtconv.capture.names import canonical_name, is_inplace, property_name
+from trtconv.capture.origin import OriginFinder
+from trtconv.capture.own_functions import intercepted
+from trtconv.capture.symbols import Symbols
+from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
+from trtconv.dynamic import Range, SizeSpec
+from trtconv.errors import CaptureError, DataDependentError
+
+IsTaken = Callable[[Callable[..., Any]], bool]
+
+
+class Session:
+    """Runs code on stand-ins for tensors and records the calls that depend on the inputs.
+
+    The code sees functional tensors (they give in-place calls and views their meaning), which wrap
+    fake tensors (they have shapes and dtypes but no values); the calls are recorded on the fake ones.
+
+    Args:
+        module: The module whose submodules name the origins of calls.
+        takes: Tells which functions are recorded whole; all else is recorded as ATen operators.
+        constant_values: Values for tensors that Python reads, by "file:line" of the user's code.
+        symbols: The symbols for dynamic sizes, if there are any.
+        by_python: Let torch take its Python code for composite functions where it has some: its C++ code takes
+            numbers only in places. Always so with symbols.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        takes: IsTaken,
+        constant_values: Mapping[str, Any],
+        symbols: Symbols | None = None,
+        *,
+        by_python: bool = False,
+    ) -> None:
+        self.calls: list[Call] = []
+        self.constants = Constants()
+        self._takes = takes
+        self._origins = OriginFinder(module)
+        self._constant_values = constant_values
+        self._functions: list[str] = []
+        self._in_recorded_call = False
+        self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
+        self.symbols = symbols
+        self._by_python = by_python or symbols is not None
+        self._aten = AtenLevel(self.constants, self._record_operator, self._read_value, self._origin)
+        if symbols is not None:
+            self._aten.shape_env = symbols.env
+            self._aten.static_shapes = False
+        self._functional = FunctionalTensorMode()
+        self._function_level = FunctionLevel(self._handle)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Session:
+        stack = self._stack
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(self._aten)
+        stack.enter_context(self._functional)
+        if self._by_python:
+            stack.enter_context(enable_python_dispatcher())
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        own_functions: Iterable[Callable[..., Any]] = (),
+    ) -> Any:
+        """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
+        with self._function_level, intercepted(own_functions, functools.partial(self._handle, self._function_level)):
+            return function(*args, **kwargs)
+
+    def input(self, example: torch.Tensor, sizes: Sequence[SizeSpec]) -> FunctionalTensor:
+        """A stand-in for an input of the example's dtype and these sizes."""
+        if tuple(sizes) == tuple(example.shape):
+            with _disable_current_modes():
+                fake: torch.Tensor = self._aten.from_tensor(example.detach(), static_shapes=True)
+        else:
+            symbolic = [self.symbols.size(n) if self.symbols and isinstance(n, Range) else n for n in sizes]
+            with _disable_current_modes(), self._aten, self._aten.silenced():
+                fake = torch.empty(symbolic, dtype=example.dtype, device=example.device)  # type: ignore[arg-type]
+        return self._functional_over(fake)
+
+    def value_of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The fake tensor behind what the code sees, with everything written to it so far."""
+        wrapped = self._wrap(tensor)
+        return wrapped.from_functional()
+
+    def changed_constants(self) -> list[torch.Tensor]:
+        """The parameters and buffers, or other tensors from outside, that the code wrote to."""
+        return [real for real, seen, before in self._wrapped.values() if self.value_of(seen) is not before]
+
+    # -- what the two levels report -------------------------------------------------------------
+
+    def _handle(
+        self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        attribute = property_name(func)
+        if attribute is not None and attribute not in TENSOR_PROPERTIES:
+            return func(*args, **kwargs)
+        args, kwargs = map_tensors(self._wrap, (args, kwargs))
+        name = getattr(func, "__name__", "")
+        if name in VALUE_READERS and args and isinstance(args[0], torch.Tensor):
+            return self._read_value(self.value_of(args[0]), name)
+        if name in ("__repr__", "__str__") and args:
+            return repr(self.value_of(args[0]))
+        if self._in_recorded_call:
+            return func(*args, **kwargs)
+        self._functions.append(canonical_name(func))
+        try:
+            if self._takes(func) and self._is_whole(func, args, kwargs):
+                return self._record_function(func, args, kwargs)
+            return level.run(func, args, kwargs)
+        finally:
+            self._functions.pop()
+
+    def _is_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        tensors = tensors_in((args, kwargs))
+        return (
+            not is_inplace(func, kwargs)
+            and not autocast_is_on(tensors)
+            and any(not self.constants.is_constant(self.value_of(tensor)) for tensor in tensors)
+        )
+
+    def _record_function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
+        with self._aten.silenced():
+            # The modes are off for torch's functions here, but not for the calls that a user's own makes.
+            self._in_recorded_call = True
+            try:
+                output = func(*args, **kwargs)
+            finally:
+                self._in_recorded_call = False
+            written = map_tensors(self.value_of, output)
+            after = map_tensors(self.value_of, (args, kwargs))
+        pairs = zip(tensors_in((read_args, read_kwargs)), tensors_in(after), strict=True)
+        if any(before is not now for before, now in pairs):
+            raise CaptureError(
+                f"{self._origin()}: {canonical_name(func)} writes to one of its arguments, which a converter "
+                "can't express; have the function return a new tensor, or register a converter for the "
+                "functions that it calls instead"
+            )
+        self._append(func, read_args, read_kwargs, written)
+        return output
+
+    def _record_operator(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        args, kwargs = map_tensors(self._stand_in, (args, kwargs))
+        if func in READ_ONLY_SIZES and all(isinstance(n, int) for t in tensors_in((args, kwargs)) for n in t.shape):
+            args, kwargs = map_tensors(self._of_its_sizes, (args, kwargs))
+        deterministic = torch.Tag.nondeterministic_seeded not in func.tags and not _has_symbols((args, kwargs))
+        if deterministic and self.constants.all_constant((args, kwargs)):
+            self.constants.define(func, args, kwargs, output)
+        else:
+            self._append(func, args, kwargs, output)
+
+    def _append(self, target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        self.calls.append(Call(target, args, kwargs, output, self._origin()))
+
+    def _read_value(self, tensor: torch.Tensor, reader: str) -> Any:
+        tensor = self._stand_in(tensor)
+        if self.constants.is_constant(tensor):
+            value = self.constants.value(tensor)
+            with _disable_current_modes():
+                return value.numpy(force=True) if reader == "__array__" else getattr(value.clone(), reader)()
+        origin = self._origin()
+        for key in (f"{origin.file}:{origin.line}", f"{origin.file.rpartition('/')[2]}:{origin.line}"):
+            if key in self._constant_values:
+                return self._constant_values[key]
+        raise DataDependentError(_READS_VALUE.format(origin=origin, reader=reader, key=key, tensor=_describe(tensor)))
+
+    def _origin(self) -> Origin:
+        return self._origins.find(self._functions[0] if self._functions else "")
+
+    # -- real, fake and functional tensors ------------------------------------------------------
+
+    def _wrap(self, tensor: torch.Tensor) -> FunctionalTensor:
+        """What the code sees of a tensor: the same functional tensor each time."""
+        if isinstance(tensor, FunctionalTensor):
+            return tensor
+        if torch._is_functional_tensor(tensor):
+            return FunctionalTensor(tensor, self._functional)
+        known = self._wrapped.get(id(tensor))
+        if known is None:
+            fake = self._stand_in(tensor)
+            known = self._wrapped[id(tensor)] = (tensor, self._functional_over(fake), fake)
+        return known[1]
+
+    def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if isinstance(tensor, FakeTensor) else self.constants.stand_in(self._aten, tensor)
+
+    def _of_its_sizes(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A constant with a tensor's shape and dtype and no values of interest."""
+        with _disable_current_modes():
+            real = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
+        return self.constants.stand_in(self._aten, real)
+
+    def _functional_over(self, fake: torch.Tensor) -> FunctionalTensor:
+        with self._functional, self._aten.silenced():
+            return FunctionalTensor.to_functional(fake)
+
+
+def _has_symbols(arguments: Any) -> bool:
+    leaves = pytree.tree_leaves(arguments)
+    return any(isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)) for leaf in leaves)
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+_READS_VALUE = (
+    "{origin}: Python reads the value of a tensor ({reader} of {tensor}) that depends on an input. A TensorRT "
+    "engine always runs the same layers, so the value can't decide what is computed. Convert the submodules "
+    "around this line and leave the line in PyTorch, replace it by tensor operations (torch.where), or, if "
+    "the value is always the same, say so: constant_values={{{key!r}: VALUE}}."
+)

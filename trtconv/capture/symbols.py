@@ -1,0 +1,118 @@
+"""Symbols for dynamic sizes, and what the forward pass decides by them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sympy
+import torch
+from torch._dynamo.source import ConstantSource
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+
+from trtconv.capture.origin import is_library
+from trtconv.dynamic import Range
+from trtconv.errors import CaptureError
+
+_ENUMERATED = 4096
+"""Up to so many combinations of sizes a condition is tried on all of them."""
+
+
+class Symbols:
+    """The symbols of one capture: one for each range.
+
+    Args:
+        avoid: Sizes that the symbols should not have while capturing.
+        distinct: Capture with unusual sizes of the ranges; False takes those to optimize for.
+    """
+
+    def __init__(self, avoid: Iterable[int], *, distinct: bool) -> None:
+        self.env = ShapeEnv(specialize_zero_one=False, duck_shape=False, assume_static_by_default=False)
+        self.ranges: dict[sympy.Symbol, Range] = {}
+        self._sizes: dict[Range, torch.SymInt] = {}
+        self._avoid = set(avoid)
+        self._distinct = distinct
+
+    def size(self, limits: Range) -> torch.SymInt:
+        """The symbolic size of a range; always the same for equal ranges."""
+        if limits not in self._sizes:
+            source = ConstantSource(limits.name)
+            hint = self._hint(limits)
+            symbol = self.env.create_symbol(
+                hint, source, DimDynamic.DYNAMIC, None, positive=True, do_not_specialize_zero_one=True
+            )
+            self._sizes[limits] = self.env.create_symintnode(symbol, hint=hint, source=source)  # type: ignore[assignment]
+            self.env.constrain_symbol_range(symbol, compiler_min=limits.min, compiler_max=limits.max)
+            self.ranges[symbol] = limits
+        return self._sizes[limits]
+
+    def _hint(self, limits: Range) -> int:
+        """A size to decide by while capturing."""
+        if not self._distinct:
+            return limits.opt
+        # A prime is seldom equal to another size by chance, which torch would take for a rule.
+        primes = (n for n in range(limits.max, max(limits.min, 2) - 1, -1) if sympy.isprime(n))
+        chosen = next((n for n in primes if n not in self._avoid), limits.opt)
+        self._avoid.add(chosen)
+        return chosen
+
+    def check_decisions(self) -> None:
+        """Raise if Python decided something by sizes that isn't the same over their whole ranges.
+
+        What torch decides inside, to choose a kernel, doesn't count: `forward` compares captures.
+
+        Raises:
+            CaptureError: with the user's line, and the sizes for which each way holds.
+        """
+        for guard in self.env.guards:
+            place: Any = guard.sloc.framework_loc
+            if place is None or is_library(place.filename):
+                continue
+            where = f"{place.filename}:{place.lineno}"
+            holds, fails = self._split(guard.expr)
+            if fails:
+                condition = readable(guard.expr, self.ranges)
+                raise CaptureError(_DECIDES.format(where=where, condition=condition, holds=holds, fails=fails))
+
+    def _split(self, condition: Any) -> tuple[str, str]:
+        """The sizes for which a condition holds, and those for which it doesn't, "" if there are none."""
+        symbols = sorted((s for s in condition.free_symbols if s in self.ranges), key=str)
+        values = [_sample(self.ranges[symbol], len(symbols)) for symbol in symbols]
+        holds: list[tuple[int, ...]] = []
+        fails: list[tuple[int, ...]] = []
+        for point in itertools.product(*values):
+            result = condition.subs(dict(zip(symbols, point, strict=True)))
+            (holds if result == sympy.true else fails).append(point)
+        names = [self.ranges[symbol].name for symbol in symbols]
+        return _show(names, holds), _show(names, fails)
+
+
+def readable(expression: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
+    """An expression with the names of the ranges in place of its symbols."""
+    return str(expression.subs({symbol: sympy.Symbol(limits.name) for symbol, limits in ranges.items()}))
+
+
+def _sample(limits: Range, dimensions: int) -> list[int]:
+    count = limits.max - limits.min + 1
+    most = max(3, int(_ENUMERATED ** (1 / dimensions)))
+    if count <= most:
+        return list(range(limits.min, limits.max + 1))
+    step = (count - 1) / (most - 1)
+    return sorted({limits.opt, *(round(limits.min + step * i) for i in range(most))})
+
+
+def _show(names: list[str], points: list[tuple[int, ...]]) -> str:
+    if not points:
+        return ""
+    if len(names) > 1:
+        return f"{', '.join(names)} = {', '.join(map(str, points[0]))}" + (" and others" if len(points) > 1 else "")
+    values = [point[0] for point in points]
+    return f"{names[0]} = {values[0]}" + (f"..{values[-1]}" if len(values) > 1 else "")
+
+
+_DECIDES = (
+    "{where}: Python decides by a dynamic size: {condition} holds for {holds} and not for {fails}. An engine always "
+    "runs the same layers: convert once for each part of the range (dynamic_shapes), or write the line so that it "
+    "does the same for all sizes."
+)

@@ -1,0 +1,115 @@
+"""What capture returns: the calls of one forward pass, in order.
+
+Tensors stand for themselves: an activation is the fake tensor that carried it through the forward
+pass (its shape and dtype are the activation's), a constant is a real tensor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils import _pytree as pytree
+
+Target: TypeAlias = Callable[..., Any]
+"""What was called: a Python or C function of torch, a function of the user's, or an ATen overload."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a call comes from.
+
+    Attributes:
+        module: Path of the module whose forward made the call, as in `named_modules`; "" at the top.
+        file: File of the innermost line that belongs neither to torch nor to trtconv.
+        line: Its line number, from 1.
+        function: The outermost torch function under way, as the user wrote it: ``torch.nn.functional.gelu``.
+    """
+
+    module: str
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" + (f" (module {self.module})" if self.module else "")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """One call: `target(*args, **kwargs)` gave `output`.
+
+    `args`, `kwargs` and `output` hold tensors wherever the call had them, nested as in the call.
+    """
+
+    target: Target
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+    origin: Origin
+
+    def input_tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments, activations and constants, in order."""
+        return tensors_in((self.args, self.kwargs))
+
+    def output_tensors(self) -> list[torch.Tensor]:
+        """The tensors among the results, in order."""
+        return tensors_in(self.output)
+
+    def with_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """The same call with other arguments."""
+        return dataclasses.replace(self, args=args, kwargs=kwargs)
+
+
+@dataclasses.dataclass
+class Trace:
+    """The forward pass as a list of calls without side effects, each tensor written once.
+
+    Attributes:
+        inputs: One fake tensor for each input tensor.
+        outputs: The results: activations, inputs or constants.
+        calls: The calls that the outputs need, in the order in which they were made.
+    """
+
+    inputs: list[torch.Tensor]
+    outputs: list[torch.Tensor]
+    calls: list[Call]
+
+    def consumers(self) -> dict[int, list[Call]]:
+        """For each tensor, by id, the calls that read it."""
+        result: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for tensor in call.input_tensors():
+                readers = result.setdefault(id(tensor), [])
+                if not readers or readers[-1] is not call:
+                    readers.append(call)
+        return result
+
+
+def is_activation(value: object) -> bool:
+    """Tell whether a value of a trace depends on an input."""
+    return isinstance(value, FakeTensor)
+
+
+def tensors_in(structure: Any) -> list[torch.Tensor]:
+    """The tensors in nested lists, tuples and dicts, in order."""
+    return list(_walk(structure))
+
+
+def _walk(structure: Any) -> Iterator[torch.Tensor]:
+    if isinstance(structure, torch.Tensor):
+        yield structure
+    elif isinstance(structure, (tuple, list)):
+        for item in structure:
+            yield from _walk(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from _walk(item)
+
+
+def map_tensors(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
+    """Replace each tensor in nested containers by `function(tensor)`."""
+    return pytree.tree_map_only(torch.Tensor, function, structure)

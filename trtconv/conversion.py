@@ -1,0 +1,176 @@
+"""The main function: a module in, a converted module out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from trtconv import registry
+from trtconv import tensorrt as trt
+from trtconv.build import Clock, build_plan
+from trtconv.capture import capture
+from trtconv.capture.forward import Captured, OutputIndex
+from trtconv.capture.symbols import readable
+from trtconv.dynamic import DynamicShapes, Range
+from trtconv.emit import emit
+from trtconv.errors import ConversionError
+from trtconv.logger import collect_messages
+from trtconv.module import TRTModule
+from trtconv.passes import run_trace_passes
+from trtconv.signature import Signature, TensorSpec, arguments_by_name, bind_arguments, parameters_of
+from trtconv.sizes import Size, expression, is_static
+from trtconv.structure import Structure
+
+
+def convert(
+    module: torch.nn.Module,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_shapes: Mapping[str, Any] | None = None,
+    constant_values: Mapping[str, Any] | None = None,
+    tf32: bool = True,
+    compute_capabilities: Sequence[str] | None = None,
+    keep_network: bool = True,
+) -> TRTModule:
+    """Convert a module to a TensorRT engine and return it as a module.
+
+    Args:
+        module: The module, in eval mode. Nothing of it is changed.
+        args: Example inputs: a tensor, or a tuple or list of positional arguments. They may be nested in
+            tuples, lists and dicts. Their shapes and dtypes are those that the result takes.
+        kwargs: Example keyword arguments.
+        input_names: Names of the engine's inputs, one for each tensor in `args` and `kwargs`, in order.
+            By default input_0, input_1, ...
+        output_names: Names of the engine's outputs, one for each tensor in the result, in order. By
+            default output_0, output_1, ...
+        dynamic_shapes: For parameters of the module's forward by name, nested as their values, which sizes of
+            a tensor may vary: ``{"x": {0: Dim(min=1, opt=8, max=32), 2: (224, 224, 640)}}``. A size is a
+            `trtconv.Dim`, a tuple (min, opt, max) or a `torch.export.Dim`. Equal names are equal sizes.
+        constant_values: For lines where Python reads the value of a tensor that depends on an input:
+            "file.py:line" -> the value that it always has.
+        tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
+            convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
+            exactly as PyTorch does without TensorFloat-32; TensorRT-RTX has no fast kernels for that.
+        compute_capabilities: For TensorRT-RTX: the GPUs to build for, as ``["8.6", "12.0"]``. By default
+            8.0, 8.6, 8.9, 12.0 and 12.1.
+        keep_network: Keep the network in the result and in what is saved of it, so that it also runs where
+            the engine can't. It takes as much room as the engine.
+
+    Returns: A `TRTModule` that is called like `module`.
+
+    Raises:
+        ConversionError: the module can't be converted; its subclasses in `trtconv.errors` say why.
+        TensorRTNotFoundError: no TensorRT is installed.
+        TypeError: an option doesn't exist, or the arguments don't fit the module's forward.
+        ValueError: an option has a value that isn't allowed.
+    """
+    trt.load()
+    parameters = parameters_of(module)
+    args, kwargs = bind_arguments(parameters, _as_tuple(args), kwargs or {})
+    arguments = _arguments(args, kwargs)
+    dynamic = DynamicShapes(dynamic_shapes, arguments_by_name(parameters, args, kwargs))
+    clock = Clock()
+    captured = capture(
+        module,
+        args,
+        kwargs,
+        takes=registry.takes,
+        own_functions=[converter.target for converter in registry.USER.converters()],
+        constant_values=constant_values,
+        shapes=dynamic.sizes,
+    )
+    trace = run_trace_passes(captured.trace)
+    clock.lap("capture")
+    names = _names("input_names", input_names, len(trace.inputs), "input")
+    results = len(trace.outputs) - len(captured.written_inputs)
+    out_names = [
+        *_names("output_names", output_names, results, "output"),
+        *(f"{names[index]}.written" for index in captured.written_inputs),
+    ]
+    _check_distinct([*names, *out_names])
+    signature = _signature(parameters, arguments, captured, names, out_names)
+    with collect_messages() as messages:
+        network = emit(trace, names, out_names, messages)
+        clock.lap("emit")
+        plan = build_plan(
+            network,
+            signature,
+            messages,
+            clock,
+            source={
+                "module": f"{type(module).__module__}.{type(module).__qualname__}",
+                "calls": len(trace.calls),
+            },
+            tf32=tf32,
+            compute_capabilities=compute_capabilities,
+            keep_network=keep_network,
+        )
+    return TRTModule(plan, network)
+
+
+def _as_tuple(args: Any) -> tuple[Any, ...]:
+    return tuple(args) if isinstance(args, (tuple, list)) else (args,)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Structure:
+    count = 0
+
+    def place(_: torch.Tensor) -> OutputIndex:
+        nonlocal count
+        count += 1
+        return OutputIndex(count - 1)
+
+    return Structure.of(pytree.tree_map_only(torch.Tensor, place, (args, kwargs)), "the example input")
+
+
+def _names(option: str, given: Sequence[str] | None, count: int, stem: str) -> list[str]:
+    if given is None:
+        return [f"{stem}_{index}" for index in range(count)]
+    if isinstance(given, str) or len(given) != count:
+        raise ValueError(f"{option}={given!r}: the module has {count} {stem} tensors, each needs a name")
+    return list(given)
+
+
+def _check_distinct(names: list[str]) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1 or not name})
+    if repeated:
+        raise ValueError(f"input_names and output_names must be distinct and not empty; {repeated} are not")
+
+
+def _signature(
+    parameters: tuple[tuple[str, str, bool], ...],
+    arguments: Structure,
+    captured: Captured,
+    input_names: list[str],
+    output_names: list[str],
+) -> Signature:
+    trace = captured.trace
+    if not trace.outputs:
+        raise ConversionError("the module returns no tensor, and writes to none of its inputs")
+    return Signature(
+        parameters=parameters,
+        arguments=arguments,
+        inputs=tuple(_spec(n, value, captured) for n, value in zip(input_names, trace.inputs, strict=True)),
+        result=Structure.of(captured.output, "the module's result"),
+        outputs=tuple(_spec(n, value, captured) for n, value in zip(output_names, trace.outputs, strict=True)),
+        written_inputs=captured.written_inputs,
+    )
+
+
+def _spec(name: str, value: torch.Tensor, captured: Captured) -> TensorSpec:
+    """What a tensor of the trace is outside: a range for a symbol, the text of any other expression."""
+
+    def outside(size: Size) -> int | Range | str:
+        if is_static(size):
+            return int(expression(size))
+        if expression(size) in captured.ranges:
+            return captured.ranges[expression(size)]
+        return readable(expression(size), captured.ranges)
+
+    return TensorSpec(name, value.dtype, tuple(outside(size) for size in value.shape))

@@ -1,0 +1,221 @@
+"""A network definition under construction: names, origins, constants, operands."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sympy
+import torch
+
+from trtconv import tensorrt as trt
+from trtconv.capture.trace import Call, Origin, is_activation
+from trtconv.dtypes import name_of, to_torch, to_trt
+from trtconv.errors import BuildError, UnsupportedArgumentError
+from trtconv.logger import Messages, logger
+from trtconv.sizes import Size, Sizes, is_static, settled
+
+Scalar = bool | int | float
+
+
+class Definition:
+    """A network definition whose layers have names and origins.
+
+    Every ``add_*`` method of `trt.INetworkDefinition` can be called on it: the layer gets a name and an
+    origin, the arguments are kept alive until the build, and a refusal is an error.
+
+    Attributes:
+        definition: The `trt.INetworkDefinition`.
+        origins: For each layer, by name, the origin of the call that it comes from.
+        call: The call under conversion.
+    """
+
+    def __init__(self, messages: Messages) -> None:
+        self.builder = trt.Builder(logger())
+        self.definition = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        self.origins: dict[str, Origin] = {}
+        self.call: Call | None = None
+        self._origin: Origin | None = None
+        self._messages = messages
+        self._tensors: dict[int, Any] = {}
+        self._shapes: dict[int, tuple[Any, Sizes]] = {}
+        self._constants: dict[tuple[int, int], Any] = {}
+        self._symbols: dict[sympy.Symbol, tuple[Any, int]] = {}
+        self._expressions: dict[Any, Any] = {}
+        self._kept: list[Any] = []
+        self._names: dict[str, int] = {}
+
+    # -- the call under conversion --------------------------------------------------------------
+
+    @contextmanager
+    def converting(self, call: Call) -> Iterator[None]:
+        """Attribute the layers added in this context to a call."""
+        self.call = call
+        try:
+            yield
+        finally:
+            self.call = None
+
+    @contextmanager
+    def attributed_to(self, layer: Any) -> Iterator[None]:
+        """Give the layers added in this context the origin of another."""
+        self._origin = self.origins.get(layer.name)
+        try:
+            yield
+        finally:
+            self._origin = None
+
+    @property
+    def target(self) -> Any:
+        """What the call under conversion calls."""
+        assert self.call is not None
+        return self.call.target
+
+    @property
+    def output(self) -> torch.Tensor:
+        """The first tensor of the call's result, for its shape and dtype."""
+        assert self.call is not None
+        return self.call.output_tensors()[0]
+
+    def bind(self, value: torch.Tensor, tensor: Any) -> None:
+        """Say which TensorRT tensor carries an activation."""
+        self._tensors[id(value)] = tensor
+        self.known(tensor, value.shape)
+
+    def known(self, tensor: Any, shape: Sequence[Size]) -> Any:
+        """Say which shape a TensorRT tensor has, so that its dynamic sizes are known as symbols."""
+        self._shapes[id(tensor)] = (tensor, settled(shape))
+        return tensor
+
+    def bound(self, value: torch.Tensor) -> Any:
+        """The TensorRT tensor of an activation, or None."""
+        return self._tensors.get(id(value))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not name.startswith("add_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return functools.partial(self._add, getattr(self.definition, name))
+
+    def _add(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # trt.Weights points to the caller's memory and doesn't own it.
+        self._kept.append((args, kwargs))
+        result = method(*args, **kwargs)
+        if result is None:
+            raise self._refused(f"{method.__name__} returned nothing")
+        if hasattr(result, "num_outputs"):
+            self._name(result)
+        return result
+
+    def _name(self, layer: Any) -> None:
+        origin = self._origin or (self.call.origin if self.call else Origin("", "", 0, ""))
+        stem = ".".join(filter(None, (origin.module, origin.function.rpartition(".")[2] or layer.type.name.lower())))
+        count = self._names[stem] = self._names.get(stem, -1) + 1
+        layer.name = f"{stem}_{count}" if count else stem
+        self.origins[layer.name] = origin
+
+    def _refused(self, what: str) -> BuildError:
+        words = "\n".join(f"  {text}" for text in self._messages.errors()) or "  (TensorRT gave no reason)"
+        where = f"{self.call.origin}: {describe(self.call)}: " if self.call else ""
+        return BuildError(f"{where}{what}; TensorRT says:\n{words}")
+
+    # -- operands -------------------------------------------------------------------------------
+
+    def tensor(self, x: Any, dtype: torch.dtype | None = None, rank: int | None = None) -> Any:
+        """The TensorRT tensor of an operand, cast to `dtype` and with 1s put before its shape up to `rank`."""
+        if isinstance(x, torch.Tensor) and not is_activation(x):
+            return self._constant_of(x, dtype or x.dtype, rank if rank is not None else x.dim())
+        result = self._tensors.get(id(x)) if isinstance(x, torch.Tensor) else x
+        if result is None:
+            raise UnsupportedArgumentError("it uses a result that the converter of the call before doesn't give")
+        if dtype is not None and self.dtype(result) is not dtype:
+            result = self.known(self.add_cast(result, to_trt(dtype)).get_output(0), self.shape(result))
+        if rank is not None:
+            shape = self.shape(result)
+            if rank > len(shape):
+                result = self._with_leading_ones(result, rank)
+        return result
+
+    def _with_leading_ones(self, tensor: Any, rank: int) -> Any:
+        shape = self.shape(tensor)
+        layer = self.add_shuffle(tensor)
+        missing = rank - len(shape)
+        # 0 copies the size of the same place, so the dynamic ones are shifted by a transposition.
+        if all(map(is_static, shape)):
+            layer.reshape_dims = (1,) * missing + shape
+        else:
+            layer.reshape_dims = (*(0,) * len(shape), *(1,) * missing)
+            layer.second_transpose = (*range(len(shape), rank), *range(len(shape)))
+        return self.known(layer.get_output(0), (1,) * missing + shape)
+
+    def constant(self, value: torch.Tensor) -> Any:
+        """A constant layer with the values of a real tensor."""
+        value = value.detach().cpu().contiguous()
+        data_type = to_trt(value.dtype)
+        if value.numel() == 0:
+            weights = trt.Weights(data_type)
+        else:
+            weights = trt.Weights(data_type, value.data_ptr(), value.numel())
+        self._kept.append(value)
+        return self.known(self.add_constant(tuple(value.shape), weights).get_output(0), value.shape)
+
+    def weights(self, value: torch.Tensor | None) -> Any:
+        """The `trt.Weights` over a real tensor's values; empty ones for None."""
+        if value is None:
+            return trt.Weights()
+        value = value.detach().cpu().contiguous()
+        self._kept.append(value)
+        return trt.Weights(to_trt(value.dtype), value.data_ptr(), value.numel())
+
+    def _constant_of(self, x: torch.Tensor, dtype: torch.dtype, rank: int) -> Any:
+        key = (id(x), rank)
+        cached = self._constants.get(key)
+        if cached is None or self.dtype(cached) is not dtype:
+            value = x.detach().to(dtype)
+            cached = self.constant(value.reshape((1,) * (rank - value.dim()) + tuple(value.shape)))
+            self._constants[key] = cached
+            self._kept.append(x)
+        return cached
+
+    def scalar(self, value: Scalar, dtype: torch.dtype, rank: int = 0) -> Any:
+        """A constant of shape (1, ..., 1)."""
+        return self.constant(torch.full((1,) * rank, value, dtype=dtype))
+
+    def operands(self, *values: Any, dtype: torch.dtype) -> list[Any]:
+        """TensorRT tensors of one dtype and one rank, as layers with several inputs want them."""
+        rank = max([len(self.shape(x)) for x in values if not isinstance(x, Scalar)], default=0)
+        return [self.scalar(x, dtype, rank) if isinstance(x, Scalar) else self.tensor(x, dtype, rank) for x in values]
+
+    def shape(self, x: Any) -> Sizes:
+        """The shape of an operand, symbols where it is dynamic."""
+        if isinstance(x, torch.Tensor):
+            return settled(x.shape)
+        if id(x) in self._shapes:
+            return self._shapes[id(x)][1]
+        shape = self.built_shape(x)
+        if -1 in shape:
+            raise BuildError(
+                f"a converter adds a layer whose result has dynamic sizes, {list(shape)}, and doesn't say which; "
+                "it has to call net.known(tensor, shape)"
+            )
+        return shape
+
+    def built_shape(self, tensor: Any) -> tuple[int, ...]:
+        """The shape that TensorRT infers for a tensor, -1 where it is dynamic."""
+        try:
+            return tuple(tensor.shape)
+        except RuntimeError as error:  # TensorRT infers shapes when they are read
+            raise self._refused("a layer doesn't take these inputs") from error
+
+    def dtype(self, x: Any) -> torch.dtype:
+        """The torch dtype of an operand."""
+        return x.dtype if isinstance(x, torch.Tensor) else to_torch(x.dtype)
+
+
+def describe(call: Call) -> str:
+    """A call as an error shows it: its function, and what it was given."""
+    given = [f"{name_of(t.dtype)}{list(t.shape)}" for t in call.input_tensors()]
+    name = call.origin.function or str(call.target)
+    inner = f" (as {call.target})" if call.origin.function.rpartition(".")[2] not in str(call.target) else ""
+    return f"{name}({', '.join(given)}){inner}"

@@ -1,0 +1,57 @@
+"""The types that torch and TensorRT share."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from trtconv import tensorrt as trt
+
+_NAMES = {
+    torch.float32: "FLOAT",
+    torch.float16: "HALF",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "FP8",
+    torch.int64: "INT64",
+    torch.int32: "INT32",
+    torch.int8: "INT8",
+    torch.uint8: "UINT8",
+    torch.bool: "BOOL",
+}
+
+
+@functools.cache
+def _tables() -> tuple[dict[torch.dtype, Any], dict[Any, torch.dtype]]:
+    to_trt = {dtype: getattr(trt.DataType, name) for dtype, name in _NAMES.items()}
+    return to_trt, {value: key for key, value in to_trt.items()}
+
+
+def to_trt(dtype: torch.dtype) -> Any:
+    """The `trt.DataType` of a torch dtype.
+
+    Raises:
+        TypeError: TensorRT has no such type.
+    """
+    result = _tables()[0].get(dtype)
+    if result is None:
+        raise TypeError(f"TensorRT has no {name_of(dtype)}; it has {', '.join(map(name_of, _NAMES))}")
+    return result
+
+
+def to_torch(data_type: Any) -> torch.dtype:
+    """The torch dtype of a `trt.DataType`.
+
+    Raises:
+        TypeError: torch has no such type (int4, fp4).
+    """
+    result = _tables()[1].get(data_type)
+    if result is None:
+        raise TypeError(f"torch has no type for TensorRT's {data_type}")
+    return result
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The name of a dtype without its module: "float32"."""
+    return str(dtype).removeprefix("torch.")

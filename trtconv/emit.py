@@ -1,0 +1,221 @@
+"""Step 2: each call of a trace becomes layers of a network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+from trtconv import registry
+from trtconv.capture.trace import Call, Trace, is_activation, map_tensors, tensors_in
+from trtconv.definition import describe
+from trtconv.dtypes import name_of, to_trt
+from trtconv.errors import BuildError, ConversionError, UnsupportedArgumentError, UnsupportedCallsError
+from trtconv.logger import Messages
+from trtconv.network import Network
+from trtconv.registry import Converter
+from trtconv.sizes import Size, expression, is_static, settled
+
+
+def emit(trace: Trace, input_names: Sequence[str], output_names: Sequence[str], messages: Messages) -> Network:
+    """Convert each call of a trace and return the network with its inputs and outputs named.
+
+    Raises:
+        UnsupportedCallsError: calls have no converter; the message lists all of them.
+        UnsupportedArgumentError: a converter doesn't handle a call's arguments.
+        BuildError: TensorRT refused a layer.
+    """
+    check_supported(trace)
+    network = Network(messages)
+    for name, value in zip(input_names, trace.inputs, strict=True):
+        sizes = settled(value.shape)
+        tensor = network.add_input(name, _input_type(name, value), tuple(n if is_static(n) else -1 for n in sizes))
+        network.bind(value, tensor)
+        for axis, size in enumerate(sizes):
+            if not is_static(size):
+                network.define_symbol(expression(size), tensor, axis)
+    for call in trace.calls:
+        with network.converting(call):
+            _convert(network, call)
+    _mark_outputs(network, trace, output_names)
+    return network
+
+
+def check_supported(trace: Trace) -> None:
+    """Raise `UnsupportedCallsError` if any call of a trace has no converter."""
+    missing = [call for call in trace.calls if registry.find(call.target) is None]
+    if not missing:
+        return
+    counts = Counter(_function_name(call) for call in missing)
+    lines = []
+    for name, count in counts.most_common():
+        lines.append(f"  {name} ({count} call{'s' if count > 1 else ''})")
+        lines += [
+            f"    {call.origin}: {describe(call)} -> {', '.join(_type_of(t) for t in call.output_tensors())}"
+            for call in missing
+            if _function_name(call) == name
+        ]
+    example = missing[0].origin.function or f"torch.ops.{missing[0].target}"
+    raise UnsupportedCallsError(_UNSUPPORTED.format(count=len(missing), lines="\n".join(lines), example=example))
+
+
+def _function_name(call: Call) -> str:
+    target = f"torch.ops.{call.target}" if isinstance(call.target, OpOverload) else str(call.target)
+    return f"{call.origin.function}, as {target}" if call.origin.function else target
+
+
+def _type_of(tensor: torch.Tensor) -> str:
+    return f"{name_of(tensor.dtype)}{list(tensor.shape)}"
+
+
+def _input_type(name: str, value: torch.Tensor) -> Any:
+    try:
+        return to_trt(value.dtype)
+    except TypeError as error:
+        raise ConversionError(f"input {name!r}: {error}") from error
+
+
+def _convert(network: Network, call: Call) -> None:
+    converter = registry.find(call.target)
+    assert converter is not None  # check_supported has seen to it
+    try:
+        _check_dtypes(call)
+        if converter.uses_context:
+            _run_with_context(converter, network, call)
+        else:
+            _bind_outputs(network, call, _run(converter, network, call))
+    except UnsupportedArgumentError as error:
+        raise UnsupportedArgumentError(f"{call.origin}: {describe(call)}: {error}") from error
+    _check_outputs(network, call, converter)
+
+
+def _check_dtypes(call: Call) -> None:
+    for value in call.output_tensors():
+        try:
+            to_trt(value.dtype)
+        except TypeError as error:
+            raise UnsupportedArgumentError(f"its result is {_type_of(value)}, and {error}") from error
+
+
+def _run(converter: Converter, network: Network, call: Call) -> Any:
+    if not isinstance(call.target, OpOverload) or isinstance(converter.target, OpOverload) is False:
+        return converter.function(network, *call.args, **call.kwargs)
+    bound = registry.bind(call.target, call.args, call.kwargs)
+    first, *rest = bound
+    given = registry.parameters(converter.function)
+    for name in rest:
+        if name not in given and bound[name] != registry.defaults(call.target)[name]:
+            raise UnsupportedArgumentError(f"argument {name}={bound[name]!r} has no converter")
+    return converter.function(network, bound[first], **{name: bound[name] for name in rest if name in given})
+
+
+def _bind_outputs(network: Network, call: Call, result: Any) -> None:
+    if isinstance(call.output, torch.Tensor):
+        result = [result]
+    for value, tensor in zip(tensors_in(call.output), result, strict=True):
+        if tensor is not None:
+            network.bind(value, network.tensor(tensor))
+
+
+@dataclasses.dataclass
+class Context:
+    """What a converter of the form with a context gets.
+
+    Attributes:
+        network: The network; its `add_*` methods are those of `trt.INetworkDefinition`.
+        method_args: The call's positional arguments; tensors have their TensorRT tensor as `_trt`.
+        method_kwargs: The call's keyword arguments, likewise.
+        method_return: The call's result; the converter sets `_trt` of each tensor in it.
+    """
+
+    network: Network
+    method_args: tuple[Any, ...]
+    method_kwargs: dict[str, Any]
+    method_return: Any
+
+
+class _Constant(torch.Tensor):
+    """A real tensor whose constant layer is added when a converter asks for it."""
+
+    _network: Network
+
+    @staticmethod
+    def over(value: torch.Tensor, network: Network) -> _Constant:
+        result = value.detach().as_subclass(_Constant)
+        result._network = network
+        return result
+
+    @property
+    def _trt(self) -> Any:
+        return self._network.tensor(self.as_subclass(torch.Tensor))
+
+
+def _run_with_context(converter: Converter, network: Network, call: Call) -> None:
+    def with_trt(value: torch.Tensor) -> torch.Tensor:
+        if not is_activation(value):
+            return _Constant.over(value, network)
+        value._trt = network.tensor(value)  # type: ignore[attr-defined]  # the contract of such converters
+        return value
+
+    args, kwargs = map_tensors(with_trt, (call.args, call.kwargs))
+    for value in call.output_tensors():
+        value._trt = None  # type: ignore[attr-defined]  # as above
+    converter.function(Context(network, args, kwargs, call.output))
+    for value in call.output_tensors():
+        tensor = value._trt  # type: ignore[attr-defined]  # as above
+        if tensor is not None:
+            network.bind(value, tensor)
+    if all(value._trt is None for value in call.output_tensors()):  # type: ignore[attr-defined]  # as above
+        raise BuildError(
+            f"{call.origin}: the converter of {converter.key} set no _trt on ctx.method_return; set "
+            "ctx.method_return._trt to the TensorRT tensor that holds the result"
+        )
+
+
+def _check_outputs(network: Network, call: Call, converter: Converter) -> None:
+    """Compare what a converter returned with what torch returns, while the culprit is known."""
+    for value in call.output_tensors():
+        tensor = network.bound(value)
+        if tensor is None:
+            continue
+        shape, dtype = network.built_shape(tensor), network.dtype(tensor)
+        if dtype is not value.dtype or not _fits(shape, value.shape):
+            raise BuildError(
+                f"{call.origin}: the converter of {converter.key} returned {name_of(dtype)}{list(shape)} for "
+                f"{describe(call)}, where torch returns {_type_of(value)}"
+            )
+
+
+def _fits(built: Sequence[int], expected: Sequence[Size]) -> bool:
+    return len(built) == len(expected) and all(
+        size == have or have == -1 or not is_static(size) for have, size in zip(built, settled(expected), strict=True)
+    )
+
+
+def _mark_outputs(network: Network, trace: Trace, names: Sequence[str]) -> None:
+    taken = {id(network.tensor(value)) for value in trace.inputs}
+    for name, value in zip(names, trace.outputs, strict=True):
+        tensor = network.tensor(value)
+        # TensorRT gives a tensor one name: inputs and tensors that are outputs already need another.
+        if id(tensor) in taken or not is_activation(value):
+            tensor = network.identity(tensor)
+        taken.add(id(tensor))
+        tensor.name = name
+        network.definition.mark_output(tensor)
+
+
+_UNSUPPORTED = """{count} calls of the forward pass have no converter:
+{lines}
+Write a converter for each,
+
+    @trtconv.tensorrt_converter("{example}")
+    def convert(ctx):
+        x = ctx.method_args[0]._trt                      # the TensorRT tensor of an argument
+        layer = ctx.network.add_...(x, ...)              # any layer of trt.INetworkDefinition
+        ctx.method_return._trt = layer.get_output(0)     # the result
+
+or convert the submodules around these calls and leave the calls in PyTorch."""

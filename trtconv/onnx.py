@@ -1,0 +1,240 @@
+"""ONNX models, read by TensorRT's own parser, as converted modules."""
+
+from __future__ import annotations
+
+import operator
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trtconv import tensorrt as trt
+from trtconv.build import Clock, build_plan
+from trtconv.dtypes import name_of, to_torch
+from trtconv.errors import BuildError, ConversionError
+from trtconv.logger import Messages, collect_messages, logger
+from trtconv.module import TRTModule
+from trtconv.network import Network
+from trtconv.signature import Signature, TensorSpec
+
+Model = str | os.PathLike[str] | bytes | bytearray | memoryview
+
+
+def from_onnx(
+    model: Model,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    tf32: bool = True,
+    compute_capabilities: Sequence[str] | None = None,
+    keep_network: bool = True,
+) -> TRTModule:
+    """Convert an ONNX model to a TensorRT engine and return it as a module.
+
+    The module takes the model's inputs as tensors, in the model's order, or by name where all names can
+    be those of Python arguments. It returns the output, or a tuple of the outputs in the model's order.
+    ONNX's double tensors are float32 in TensorRT.
+
+    Args:
+        model: A file's path, or its content. Weights in files of their own are found beside the file.
+        shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
+        tf32, compute_capabilities, keep_network: As for `trtconv.convert`.
+
+    Raises:
+        BuildError: TensorRT's parser doesn't take the model; the message lists each error with its node.
+        ConversionError: the model's shapes are not known, or depend on the values of inputs.
+        OSError: the file can't be read.
+        TensorRTNotFoundError: no TensorRT is installed.
+        TypeError: `model` is neither a path nor bytes.
+        ValueError: an option has a value that isn't allowed.
+    """
+    _check_readable(model)
+    trt.load()
+    clock = Clock()
+    with collect_messages() as messages:
+        network = _parse(model, messages)
+        clock.lap("parse")
+        _fix_shapes(network, shapes or {})
+        signature = _signature(network)
+        plan = build_plan(
+            network,
+            signature,
+            messages,
+            clock,
+            source={"onnx": _name(model)},
+            tf32=tf32,
+            compute_capabilities=compute_capabilities,
+            keep_network=keep_network,
+        )
+    return TRTModule(plan, network)
+
+
+# -- reading the model ----------------------------------------------------------------------------
+
+
+class _ParsedNetwork(Network):
+    """A network with the parser that fills it: the parser owns the memory of the weights."""
+
+    def __init__(self, messages: Messages) -> None:
+        super().__init__(messages)
+        self.parser = trt.OnnxParser(self.definition, logger())
+
+
+def _is_content(model: Any) -> bool:
+    return isinstance(model, (bytes, bytearray, memoryview))
+
+
+def _check_readable(model: Any) -> None:
+    if _is_content(model):
+        return
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"from_onnx takes a path or the bytes of a model, not a {type(model).__module__}.{type(model).__qualname__}"
+            + ("; pass model.SerializeToString()" if hasattr(model, "SerializeToString") else "")
+        )
+    with open(model, "rb"):
+        pass
+
+
+def _parse(model: Any, messages: Messages) -> Network:
+    network = _ParsedNetwork(messages)
+    parser = network.parser
+    accepted = parser.parse(model) if _is_content(model) else parser.parse_from_file(os.fspath(model))
+    if not accepted:
+        raise BuildError(_explain(model, list(_errors(parser)), messages))
+    # The parser takes any bytes in which protobuf finds no fault, also those without a graph.
+    if not network.definition.num_outputs:
+        raise BuildError(f"{_place(model)} is no ONNX model, or one without outputs")
+    if messages.errors():
+        words = "\n".join(messages.errors())
+        warnings.warn(f"TensorRT's parser took {_place(model)}, but reported:\n{words}", stacklevel=3)
+    return network
+
+
+def _name(model: Any) -> str:
+    return f"a model of {memoryview(model).nbytes} bytes" if _is_content(model) else Path(model).name
+
+
+def _place(model: Any) -> str:
+    return _name(model) if _is_content(model) else str(model)
+
+
+def _errors(parser: Any) -> Iterator[Any]:
+    return (parser.get_error(index) for index in range(parser.num_errors))
+
+
+def _explain(model: Any, errors: list[Any], messages: Messages) -> str:
+    lines = [f"TensorRT's parser doesn't take {_place(model)}. It reports:"]
+    lines += [_describe(error) for error in errors]
+    general = [error for error in errors if error.node() < 0]
+    if general:
+        lines += ["Its log says:", *(f"  {text}" for text in messages.errors())]
+    if _is_content(model) and any(error.code() == trt.ErrorCode.INVALID_GRAPH for error in general):
+        lines.append("If the model's weights are in files of their own, pass its path, not its content.")
+    return "\n".join(lines)
+
+
+def _describe(error: Any) -> str:
+    if error.node() < 0:
+        where = "the model"
+    else:
+        where = f"node {error.node()}, {error.node_operator()}"
+        where += f" {error.node_name()!r}" if error.node_name() else " (no name)"
+    called = "".join(f", in {function}" for function in error.local_function_stack())
+    words = error.desc().replace("\n", "\n    ")
+    return f"  {where}{called}: {error.code().name} in {error.func()}: {words}"
+
+
+# -- shapes ---------------------------------------------------------------------------------------
+
+
+def _inputs(network: Network) -> list[Any]:
+    return [network.definition.get_input(index) for index in range(network.definition.num_inputs)]
+
+
+def _outputs(network: Network) -> list[Any]:
+    return [network.definition.get_output(index) for index in range(network.definition.num_outputs)]
+
+
+def _fix_shapes(network: Network, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Give the inputs their shapes; TensorRT infers all others from them."""
+    inputs = {tensor.name: tensor for tensor in _inputs(network)}
+    unknown = [name for name in shapes if name not in inputs]
+    if unknown:
+        raise ValueError(f"shapes: the model has no input {unknown}; it has {_listing(inputs.values())}")
+    missing = [tensor for name, tensor in inputs.items() if name not in shapes and -1 in tuple(tensor.shape)]
+    if missing:
+        example = ", ".join(f"{tensor.name!r}: [{', '.join(_dimensions(tensor))}]" for tensor in missing)
+        raise ConversionError(
+            f"the model has inputs with dynamic dimensions: {_listing(missing)}; pass their sizes, with a number "
+            f"for each name: from_onnx(..., shapes={{{example}}})"
+        )
+    sizes: dict[str, int] = {}
+    for name, given in shapes.items():
+        inputs[name].shape = _check_shape(inputs[name], given, sizes)
+
+
+def _check_shape(tensor: Any, given: Sequence[int], sizes: dict[str, int]) -> tuple[int, ...]:
+    """The shape given for an input; `sizes` holds the sizes of the dimensions with names so far."""
+    option = f"shapes={{{tensor.name!r}: {given!r}}}"
+    try:
+        shape = tuple(map(operator.index, given))
+    except TypeError:
+        raise ValueError(f"{option}: a shape is a sequence of sizes; the model takes {_listing([tensor])}") from None
+    fixed = tuple(tensor.shape)
+    if len(shape) != len(fixed) or not all(map(_admits, fixed, shape)):
+        hint = "" if fixed else ", a scalar; so TensorRT reads an input whose shape the model doesn't say"
+        raise ValueError(f"{option} doesn't fit: the model takes {_listing([tensor])}{hint}")
+    for name, size in zip(_dimensions(tensor), shape, strict=True):
+        if not name.isdecimal() and name != "?" and sizes.setdefault(name, size) != size:
+            raise ValueError(f"{option}: {name} is {size} here and {sizes[name]} in an input before")
+    return shape
+
+
+def _admits(dimension: int, size: int) -> bool:
+    return size >= 0 and dimension in (-1, size)
+
+
+def _dimensions(tensor: Any) -> list[str]:
+    """Each dimension as a number, a name, or "?"."""
+    shape = tuple(tensor.shape)
+    return [str(size) if size >= 0 else tensor.get_dimension_name(axis) or "?" for axis, size in enumerate(shape)]
+
+
+def _listing(tensors: Any) -> str:
+    return ", ".join(
+        f"{tensor.name!r}: {name_of(to_torch(tensor.dtype))}[{', '.join(_dimensions(tensor))}]" for tensor in tensors
+    )
+
+
+# -- the signature --------------------------------------------------------------------------------
+
+
+def _signature(network: Network) -> Signature:
+    values = [tensor.name for tensor in _inputs(network) if tensor.is_shape_tensor]
+    if values:
+        raise ConversionError(
+            f"shapes in the model depend on the values of {values}; trtconv takes models whose shapes follow from "
+            "those of the inputs: make these inputs constants of the model"
+        )
+    inputs = [_spec(network, tensor) for tensor in _inputs(network)]
+    try:
+        outputs = [_spec(network, tensor) for tensor in _outputs(network)]
+    except BuildError as error:
+        raise BuildError(
+            f"the model doesn't take inputs of these shapes, {_listing(_inputs(network))}: {error}"
+        ) from error
+    open_ended = [f"{spec.name!r}: {spec}" for spec in outputs if -1 in spec.shape]
+    if open_ended:
+        raise ConversionError(
+            f"the shapes of outputs depend on values: {', '.join(open_ended)} (-1 for a size that isn't known); "
+            "trtconv takes models whose shapes follow from those of the inputs"
+        )
+    return Signature.of_tensors(inputs, outputs)
+
+
+def _spec(network: Network, tensor: Any) -> TensorSpec:
+    try:
+        return TensorSpec(tensor.name, to_torch(tensor.dtype), network.built_shape(tensor))
+    except TypeError as error:
+        raise ConversionError(f"{tensor.name!r}: {error}") from error

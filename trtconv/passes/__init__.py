@@ -1,0 +1,31 @@
+"""Step 3: passes that change what is built without changing what is computed.
+
+A pass on the trace runs before the network is emitted; it is a function Trace -> Trace in a file of
+its own, and stands in `TRACE_PASSES`, which are run in order. A pass on the network edits the finished
+definition in place, so that it holds for the layers of users' converters too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trtconv import tensorrt as trt
+from trtconv.capture.trace import Trace
+from trtconv.network import Network
+from trtconv.passes.fold_batch_norm import fold_batch_norm
+from trtconv.passes.full_precision import use_full_precision
+
+TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (fold_batch_norm,)
+
+
+def run_trace_passes(trace: Trace) -> Trace:
+    """Run all passes on a trace, in order."""
+    for trace_pass in TRACE_PASSES:
+        trace = trace_pass(trace)
+    return trace
+
+
+def run_network_passes(network: Network, *, tf32: bool) -> None:
+    """Run the passes on a finished network that its options ask for."""
+    if not tf32 and trt.is_rtx():
+        use_full_precision(network)

@@ -1,0 +1,92 @@
+"""What a conversion results in: plain data that can be saved, moved and run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from trtconv.reference import Graph, from_state, to_state
+from trtconv.signature import Signature
+
+FORMAT = 1
+
+
+@dataclasses.dataclass
+class Segment:
+    """A part of a plan that runs as one TensorRT engine.
+
+    Attributes:
+        inputs, outputs: The names of the tensors that it reads and writes.
+        engine: The serialized engine, a uint8 tensor.
+        graph: The network that the engine was built from, for the reference interpreter; None if it was
+            not kept.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    engine: torch.Tensor
+    graph: Graph | None
+
+
+@dataclasses.dataclass
+class Plan:
+    """A converted module as data: segments that run one after the other, passing tensors by name.
+
+    Attributes:
+        signature: How the module is called.
+        segments: What is run, in order.
+        provenance: What made the plan: versions, options, times in seconds.
+    """
+
+    signature: Signature
+    segments: tuple[Segment, ...]
+    provenance: dict[str, Any]
+
+    def to_state(self) -> dict[str, torch.Tensor]:
+        """The plan as a flat dict of tensors, for a state dict."""
+        state: dict[str, torch.Tensor] = {}
+        segments = []
+        for number, segment in enumerate(self.segments):
+            state[f"segment_{number}.engine"] = segment.engine
+            entry: dict[str, Any] = {"inputs": segment.inputs, "outputs": segment.outputs, "graph": None}
+            if segment.graph is not None:
+                entry["graph"], weights = to_state(segment.graph)
+                state |= {f"segment_{number}.weights.{name}": value for name, value in weights.items()}
+            segments.append(entry)
+        header = {
+            "format": FORMAT,
+            "signature": self.signature.to_json(),
+            "segments": segments,
+            "provenance": self.provenance,
+        }
+        state["plan"] = torch.frombuffer(bytearray(json.dumps(header).encode()), dtype=torch.uint8)
+        return state
+
+    @staticmethod
+    def from_state(state: Mapping[str, torch.Tensor]) -> Plan:
+        """The inverse of `to_state`.
+
+        Raises:
+            ValueError: the state is damaged, or of a format that this version doesn't know.
+        """
+        try:
+            header = json.loads(bytes(state["plan"].cpu().numpy()))
+            if header["format"] != FORMAT:
+                raise ValueError(
+                    f"the plan has format {header['format']}; this trtconv reads {FORMAT}: convert the module again, "
+                    "or install the version of trtconv that saved it"
+                )
+            segments = []
+            for number, entry in enumerate(header["segments"]):
+                prefix = f"segment_{number}.weights."
+                weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+                graph = None if entry["graph"] is None else from_state(entry["graph"], weights)
+                engine = state[f"segment_{number}.engine"]
+                segments.append(Segment(tuple(entry["inputs"]), tuple(entry["outputs"]), engine, graph))
+            return Plan(Signature.from_json(header["signature"]), tuple(segments), header["provenance"])
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"this is no saved plan of trtconv, or a damaged one: {error!r}") from error

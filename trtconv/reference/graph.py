@@ -1,0 +1,101 @@
+"""What a TensorRT network says, as plain data: no TensorRT object, nothing that executes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+class DataType(enum.Enum):
+    """A data type of TensorRT.
+
+    ``carrier`` is the torch dtype whose tensors carry its values here. torch has no 4-bit types with
+    arithmetic, so an INT4 value is held in an int8 and an FP4 value in a float32, one element each.
+    """
+
+    FLOAT = "FLOAT"
+    HALF = "HALF"
+    BF16 = "BF16"
+    INT8 = "INT8"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    FP8 = "FP8"
+    INT4 = "INT4"
+    FP4 = "FP4"
+    E8M0 = "E8M0"
+
+    @property
+    def carrier(self) -> torch.dtype:
+        """The torch dtype that holds values of this type."""
+        return _CARRIERS[self]
+
+
+_CARRIERS = {
+    DataType.FLOAT: torch.float32,
+    DataType.HALF: torch.float16,
+    DataType.BF16: torch.bfloat16,
+    DataType.INT8: torch.int8,
+    DataType.INT32: torch.int32,
+    DataType.INT64: torch.int64,
+    DataType.BOOL: torch.bool,
+    DataType.UINT8: torch.uint8,
+    DataType.FP8: torch.float8_e4m3fn,
+    DataType.INT4: torch.int8,
+    DataType.FP4: torch.float32,
+    DataType.E8M0: torch.float8_e8m0fnu,
+}
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """A tensor's data type and its shape, -1 standing for a dimension known only when it runs."""
+
+    dtype: DataType
+    shape: tuple[int, ...]
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether a tensor of this shape can have this type."""
+        return self.shape == shape or (
+            len(self.shape) == len(shape)
+            and all(known in (-1, size) for known, size in zip(self.shape, shape, strict=True))
+        )
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name} {list(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its LayerType's name, its attributes and the names of its tensors.
+
+    Attributes are what TensorRT's Python attributes of the same names say: numbers, strings, tuples,
+    None, the names of enum members, and torch tensors for weights. An input that is not set is None.
+    """
+
+    name: str
+    type: str
+    attributes: Mapping[str, Any]
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r} ({self.type})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: its layers in the order of the definition, which need not be a topological one.
+
+    Tensors are known by their names, which TensorRT keeps unique; ``tensors`` has the type of each.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    tensors: Mapping[str, TensorType]

@@ -1,0 +1,149 @@
+"""Running a network on torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trtconv.reference.execution import Binding, Execution, Observer, Values, run_block
+from trtconv.reference.folding import fold
+from trtconv.reference.graph import Graph
+from trtconv.reference.layers.plugin import PLUGIN_TYPES, is_registered
+from trtconv.reference.layers.precision import full_precision
+from trtconv.reference.layers.registry import supported_layers
+from trtconv.reference.reader import read
+from trtconv.reference.schedule import ConditionalStep, LayerStep, LoopStep, schedule
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a run on one device does, and the tensors that were computed beforehand."""
+
+    block: list[Execution]
+    constants: Values
+
+
+class Interpreter:
+    """A network prepared for running, on CPU or CUDA tensors.
+
+    Args:
+        network: a ``trt.INetworkDefinition`` or a :class:`~trtconv.reference.Graph`. Nothing of a
+            definition is kept; it may be changed or freed afterwards.
+        max_loop_iterations: where a loop without a COUNT trip limit is given up.
+
+    Raises:
+        ValueError: the network is not one that TensorRT could build: a tensor whose shape it can't
+            infer, a loop without a trip limit, layers that depend on themselves.
+        NotImplementedError: it needs layers that can't be interpreted; the message lists each by name
+            and type.
+    """
+
+    def __init__(self, network: Graph | Any, *, max_loop_iterations: int = 100_000) -> None:
+        self.graph = network if isinstance(network, Graph) else read(network)
+        self._max_loop_iterations = max_loop_iterations
+        self._schedule = schedule(self.graph)
+        self._refuse_unsupported()
+        self._prepared: dict[torch.device, _Prepared] = {}
+        self._observed: dict[torch.device, list[Execution]] = {}
+
+    def run(self, feeds: Mapping[str, Tensor], observe: Observer | None = None) -> dict[str, Tensor]:
+        """Compute the network's outputs.
+
+        Args:
+            feeds: a tensor for each network input, of its dtype and a shape that its dimensions admit.
+                One CUDA tensor among them makes the whole network run on its device.
+            observe: called with the name and the value of each tensor as it is made. The value must
+                not be changed.
+
+        Returns:
+            The outputs by name, in the network's order, on the device that the network ran on. They may
+            share memory with the feeds and with each other.
+
+        Raises:
+            ValueError: a feed is missing, unknown, or of the wrong dtype or shape.
+            LayerError: a layer could not be computed with these values.
+        """
+        self._check(feeds)
+        device = _device_of(feeds)
+        with torch.no_grad(), full_precision(device):
+            values = {name: feeds[name].to(device) for name in self.graph.inputs}
+            if observe is None:
+                prepared = self._prepare(device)
+                values.update(prepared.constants)
+                run_block(prepared.block, values, None)
+            else:
+                for name, value in values.items():
+                    observe(name, value)
+                run_block(self._prepare_observed(device), values, observe)
+        return {name: values[name] for name in self.graph.outputs}
+
+    def _prepare(self, device: torch.device) -> _Prepared:
+        if device not in self._prepared:
+            binding = Binding(self.graph, device, self._max_loop_iterations)
+            once, each = fold(self._schedule, self.graph)
+            constants: Values = {}
+            run_block(binding.block(once), constants, None)
+            self._prepared[device] = _Prepared(binding.block(each), constants)
+        return self._prepared[device]
+
+    def _prepare_observed(self, device: torch.device) -> list[Execution]:
+        """All steps: an observer is shown constants too."""
+        if device not in self._observed:
+            binding = Binding(self.graph, device, self._max_loop_iterations)
+            self._observed[device] = binding.block(self._schedule)
+        return self._observed[device]
+
+    def _check(self, feeds: Mapping[str, Tensor]) -> None:
+        expected = {name: self.graph.tensors[name] for name in self.graph.inputs}
+        described = ", ".join(f"{name!r}: {kind}" for name, kind in expected.items()) or "none"
+        for name in feeds:
+            if name not in expected:
+                raise ValueError(f"the network has no input {name!r}; its inputs are {described}")
+        for name, kind in expected.items():
+            if name not in feeds:
+                raise ValueError(f"no feed for input {name!r}; the network's inputs are {described}")
+            feed = feeds[name]
+            if not isinstance(feed, Tensor):
+                raise ValueError(f"the feed of input {name!r} is a {type(feed).__name__}, not a torch tensor")
+            if feed.dtype != kind.dtype.carrier:
+                raise ValueError(f"input {name!r} takes {kind.dtype.carrier}, the feed is {feed.dtype}")
+            if not kind.admits(tuple(feed.shape)):
+                raise ValueError(
+                    f"input {name!r} takes shape {list(kind.shape)} (-1 is any size), the feed has {list(feed.shape)}"
+                )
+
+    def _refuse_unsupported(self) -> None:
+        known = set(supported_layers())
+        missing = [
+            str(layer)
+            for layer in _layers(self._schedule)
+            if layer.type not in known or (layer.type in PLUGIN_TYPES and not is_registered(layer))
+        ]
+        if missing:
+            raise NotImplementedError(f"can't be interpreted: {', '.join(missing)} (plugins need register_plugin)")
+
+
+def run(network: Graph | Any, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Run a network once: ``Interpreter(network).run(feeds)``."""
+    return Interpreter(network).run(feeds)
+
+
+def _layers(block: Any) -> Iterator[Any]:
+    for step in block:
+        if isinstance(step, LayerStep):
+            yield step.layer
+        elif isinstance(step, LoopStep):
+            yield from _layers([*step.condition, *step.body])
+        elif isinstance(step, ConditionalStep):
+            yield from _layers([*step.if_true, *step.if_false])
+
+
+def _device_of(feeds: Mapping[str, Tensor]) -> torch.device:
+    devices = {feed.device for feed in feeds.values() if feed.device.type != "cpu"}
+    if len(devices) > 1:
+        raise ValueError(f"the feeds are on several devices: {sorted(map(str, devices))}")
+    return devices.pop() if devices else torch.device("cpu")

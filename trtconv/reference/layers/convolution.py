@@ -1,0 +1,113 @@
+"""CONVOLUTION and DECONVOLUTION in two and three dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trtconv.reference.layers.padding import same_padding, surplus
+from trtconv.reference.layers.precision import widen
+from trtconv.reference.layers.registry import Kernel, LayerContext, implements
+
+
+@implements("CONVOLUTION")
+def convolution(context: LayerContext) -> Kernel:
+    """Cross-correlation of [*, C, *spatial] with [K, C/groups, *kernel], zero padding.
+
+    Dimensions before the channel fold into the batch. Kernel and bias may be inputs 1 and 2.
+    """
+    operands = _Operands(context)
+    dilation = tuple(context["dilation_nd"])
+    stride = tuple(context["stride_nd"])
+    window = [d * (k - 1) + 1 for d, k in zip(dilation, context["kernel_size_nd"], strict=True)]
+    mode, pre, post = context["padding_mode"], context["pre_padding"], context["post_padding"]
+    rank = len(stride)
+    convolve = F.conv2d if rank == 2 else F.conv3d
+    groups = context["num_groups"]
+    simple = mode == "EXPLICIT_ROUND_DOWN" and pre == post and min(pre) >= 0
+
+    def kernel(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        weight, bias = operands.of(weight, bias)
+        batch, item = _split(x, rank)
+        folded = widen(x).reshape(-1, *item)
+        if simple:
+            y = convolve(folded, weight, bias, stride, pre, dilation, groups)
+        else:
+            padding = _padding(item[1:], window, stride, mode, pre, post)
+            y = convolve(F.pad(folded, padding), weight, bias, stride, 0, dilation, groups)
+        return y.reshape(*batch, *y.shape[1:]).to(x.dtype)
+
+    return kernel
+
+
+def _split(x: Tensor, rank: int) -> tuple[torch.Size, torch.Size]:
+    """The dimensions that fold into the batch, and those of an item: its channel and ``rank`` more."""
+    return x.shape[: -rank - 1], x.shape[-rank - 1 :]
+
+
+def _padding(
+    spatial: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    mode: str,
+    pre: Sequence[int],
+    post: Sequence[int],
+) -> list[int]:
+    """Zeros before and after each dimension, in F.pad's order: the last dimension first."""
+    if mode.startswith("SAME"):
+        pre, post = same_padding(spatial, window, stride, mode)
+    elif mode == "EXPLICIT_ROUND_UP":
+        extra = surplus(spatial, window, stride, pre, post)
+        post = [after + more for after, more in zip(post, extra, strict=True)]
+    pairs = list(zip(pre, post, strict=True))
+    return [size for pair in reversed(pairs) for size in pair]
+
+
+class _Operands:
+    """Kernel and bias: attributes converted once, or inputs."""
+
+    def __init__(self, context: LayerContext) -> None:
+        weight, bias = context.weights("kernel"), context.weights("bias")
+        self.weight = None if weight is None else widen(weight)
+        self.bias = None if bias is None else widen(bias)
+        if self.weight is None and not context.has_input(1):
+            raise ValueError("it has neither kernel weights nor a kernel input")
+
+    def of(self, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        chosen = self.weight if weight is None else widen(weight)
+        if chosen is None:
+            raise ValueError("the kernel input has no value")
+        return chosen, self.bias if bias is None else widen(bias)
+
+
+@implements("DECONVOLUTION")
+def deconvolution(context: LayerContext) -> Kernel:
+    """Transposed convolution of [*, C, *spatial] with [C, K/groups, *kernel].
+
+    The output has (I-1)*stride + window - pre - post elements in each dimension (the same when rounding
+    up): padding trims it. SAME modes trim it to I*stride.
+    """
+    operands = _Operands(context)
+    stride, dilation = tuple(context["stride_nd"]), tuple(context["dilation_nd"])
+    window = [d * (k - 1) + 1 for d, k in zip(dilation, context["kernel_size_nd"], strict=True)]
+    mode, pre, post = context["padding_mode"], context["pre_padding"], context["post_padding"]
+    if mode.startswith("SAME"):
+        total = [max(w - s, 0) for w, s in zip(window, stride, strict=True)]
+        less, more = [size // 2 for size in total], [size - size // 2 for size in total]
+        pre, post = (less, more) if mode == "SAME_UPPER" else (more, less)
+    rank = len(stride)
+    deconvolve = F.conv_transpose2d if rank == 2 else F.conv_transpose3d
+    groups = context["num_groups"]
+
+    def kernel(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        weight, bias = operands.of(weight, bias)
+        batch, item = _split(x, rank)
+        y = deconvolve(widen(x).reshape(-1, *item), weight, bias, stride, 0, 0, groups, dilation)
+        for dim, (before, after) in enumerate(zip(pre, post, strict=True), start=2):
+            y = y.narrow(dim, before, y.shape[dim] - before - after)
+        return y.reshape(*batch, *y.shape[1:]).to(x.dtype)
+
+    return kernel

@@ -1,0 +1,118 @@
+"""A graph as JSON and tensors, so that a saved module can run where there is no TensorRT."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from trtconv.reference.graph import DataType, Graph, Layer, TensorType
+
+_FORMAT = "trtconv.reference.graph"
+_VERSION = 1
+
+
+def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
+    """Turn a graph into JSON text and the tensors that it refers to by key.
+
+    The tensors are the graph's own, not copies.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    layers = []
+    for index, layer in enumerate(graph.layers):
+        attributes = {name: _encode(value, f"{index}.{name}", tensors) for name, value in layer.attributes.items()}
+        layers.append([layer.name, layer.type, attributes, layer.inputs, layer.outputs])
+    text = json.dumps(
+        {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "inputs": graph.inputs,
+            "outputs": graph.outputs,
+            "tensors": {name: [kind.dtype.name, kind.shape] for name, kind in graph.tensors.items()},
+            "layers": layers,
+        }
+    )
+    return text, tensors
+
+
+def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
+    """Restore what :func:`to_state` made.
+
+    Raises:
+        ValueError: the text is damaged, of another format or version, or refers to tensors that are not
+            there.
+    """
+    try:
+        state = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the state of a graph is not JSON: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise ValueError("the text is not the state of a graph")
+    if state.get("version") != _VERSION:
+        raise ValueError(f"the state has version {state.get('version')}, this is version {_VERSION}")
+    try:
+        graph = Graph(
+            _names(state["inputs"]),
+            _names(state["outputs"]),
+            tuple(_layer(layer, tensors) for layer in state["layers"]),
+            {
+                name: TensorType(DataType[dtype], tuple(int(size) for size in shape))
+                for name, (dtype, shape) in state["tensors"].items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(f"the state of a graph is damaged: {type(error).__name__}: {error}") from error
+    _check(graph)
+    return graph
+
+
+def _check(graph: Graph) -> None:
+    used = {*graph.inputs, *graph.outputs}
+    for layer in graph.layers:
+        used.update(name for name in (*layer.inputs, *layer.outputs) if name is not None)
+    unknown = sorted(used - set(graph.tensors))
+    if unknown:
+        raise ValueError(f"the state of a graph is damaged: tensors {unknown[:5]} have no type")
+
+
+def _layer(state: Any, tensors: Mapping[str, torch.Tensor]) -> Layer:
+    name, kind, attributes, inputs, outputs = state
+    return Layer(
+        _text(name),
+        _text(kind),
+        {key: _decode(value, tensors) for key, value in attributes.items()},
+        tuple(None if item is None else _text(item) for item in inputs),
+        _names(outputs),
+    )
+
+
+def _encode(value: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[key] = value
+        return {"tensor": key}
+    if isinstance(value, tuple):
+        return [_encode(item, f"{key}.{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    return value
+
+
+def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item, tensors) for item in value)
+    if isinstance(value, dict):
+        return float(value["float"]) if "float" in value else tensors[value["tensor"]]
+    return value
+
+
+def _names(items: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in items)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} should be a name")
+    return value

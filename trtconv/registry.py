@@ -1,0 +1,219 @@
+"""Which function converts which call.
+
+A converter is registered under a function of torch, a function of the user's, or an ATen overload.
+Two forms are known: the short form of the built-in ones, torch arguments to TensorRT tensors,
+
+    @converter(aten.relu.default)
+    def relu(net, x):
+        return net.activation(x, RELU)
+
+and the form of torch2trt, which reads its arguments from a context and leaves its results there:
+
+    @tensorrt_converter("torch.relu")
+    def convert_relu(ctx):
+        layer = ctx.network.add_activation(ctx.method_args[0]._trt, trt.ActivationType.RELU)
+        ctx.method_return._trt = layer.get_output(0)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch._ops import OpOverload, OpOverloadPacket
+
+from trtconv.capture.names import canonical_name, resolve
+from trtconv.capture.trace import Target
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass(frozen=True)
+class Converter:
+    """A registered converter.
+
+    Attributes:
+        key: The canonical name of what it converts.
+        function: The converter as written.
+        uses_context: True for the form with a context, False for the short form.
+        target: The function or overload that was named at registration.
+    """
+
+    key: str
+    function: Callable[..., Any]
+    uses_context: bool
+    target: Target
+
+
+class Registry:
+    """Converters by the canonical name of what they convert."""
+
+    def __init__(self) -> None:
+        self._converters: dict[str, Converter] = {}
+
+    def add(self, converter: Converter) -> None:
+        """Register a converter.
+
+        Raises:
+            ValueError: another function is registered for the same key.
+        """
+        known = self._converters.get(converter.key)
+        if known is not None and not _is_rerun(known.function, converter.function):
+            raise ValueError(
+                f"{converter.key} has a converter already: {_describe(known.function)}; "
+                f"remove it with trtconv.unregister({converter.key!r}) before registering "
+                f"{_describe(converter.function)}"
+            )
+        self._converters[converter.key] = converter
+
+    def remove(self, key: str) -> None:
+        """Forget the converter of `key`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        del self._converters[key]
+
+    def get(self, key: str) -> Converter | None:
+        """The converter of `key`, or None."""
+        return self._converters.get(key)
+
+    def converters(self) -> list[Converter]:
+        """All converters, sorted by key."""
+        return [self._converters[key] for key in sorted(self._converters)]
+
+
+BUILT_IN = Registry()
+USER = Registry()
+"""Converters of the user's; they come before the built-in ones."""
+
+
+def find(target: Target) -> Converter | None:
+    """The converter for a call of `target`: the user's before the built-in one, None if there is none.
+
+    An ATen overload without a converter of its own is converted as the torch function of its name:
+    what an in-place call or a C++ function runs arrives as such an overload.
+    """
+    _load_built_in()
+    keys = [canonical_name(target)]
+    if isinstance(target, OpOverload) and target.namespace == "aten":
+        keys.insert(0, f"torch.{target._schema.name.removeprefix('aten::')}")
+        candidates = [USER.get(keys[0]), USER.get(keys[1]), BUILT_IN.get(keys[1]), BUILT_IN.get(keys[0])]
+    else:
+        candidates = [USER.get(keys[0]), BUILT_IN.get(keys[0])]
+    return next((candidate for candidate in candidates if candidate is not None), None)
+
+
+def takes(target: Target) -> bool:
+    """Tell whether calls of a function are recorded whole, for a converter of that very function."""
+    _load_built_in()
+    key = canonical_name(target)
+    return USER.get(key) is not None or BUILT_IN.get(key) is not None
+
+
+def converter(*targets: Target) -> Callable[[_Function], _Function]:
+    """Register a built-in converter of the short form for functions or ATen overloads.
+
+    The decorated function is called with the network builder and the call's arguments by the names of
+    the schema, and returns TensorRT tensors nested as the call's results. It raises
+    `UnsupportedArgumentError` on arguments that it can't express; an argument that it doesn't name
+    must have its default value.
+    """
+
+    def register(function: _Function) -> _Function:
+        for target in targets:
+            BUILT_IN.add(Converter(canonical_name(target), function, uses_context=False, target=target))
+        return function
+
+    return register
+
+
+def tensorrt_converter(method: str | Target, *, enabled: bool = True) -> Callable[[_Function], _Function]:
+    """Register a converter for calls of a function, as torch2trt's decorator of the same name.
+
+    The converter is called with a context that has `network` (a `trt.INetworkDefinition`, whose layers
+    get names and origins), `method_args` and `method_kwargs` (the call's arguments; every tensor
+    has its TensorRT tensor as `_trt`) and `method_return` (the call's result; the converter sets
+    `_trt` of each tensor in it). It fires for every way to call the function: a converter of
+    ``torch.relu`` for `torch.relu`, `torch.nn.functional.relu`, `torch.Tensor.relu`, the in-place forms
+    and `torch.nn.ReLU`.
+
+    Args:
+        method: The function or its dotted name: ``"torch.relu"``, ``"torch.Tensor.view"``, a function of
+            one's own, ``"torch.ops.aten.relu.default"``.
+        enabled: False leaves the function without this converter.
+
+    Raises:
+        ValueError: there is no such function, or it has a converter of the user's already.
+    """
+    target = resolve(method) if isinstance(method, str) else method
+    if isinstance(target, OpOverloadPacket):
+        overloads = ", ".join(name or "default" for name in target._overload_names)
+        raise ValueError(f"{target} has overloads; name one of them: {overloads}")
+
+    def register(function: _Function) -> _Function:
+        if enabled:
+            USER.add(Converter(canonical_name(target), function, uses_context=True, target=target))
+        return function
+
+    return register
+
+
+def unregister(method: str | Target) -> None:
+    """Forget the user's converter of a function.
+
+    Raises:
+        KeyError: the function has no converter of the user's.
+    """
+    target = resolve(method) if isinstance(method, str) else method
+    USER.remove(canonical_name(target))
+
+
+def bind(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of an ATen overload by the names of its schema, defaults filled in."""
+    if not isinstance(target, OpOverload):
+        raise TypeError(f"{target} is no ATen overload")
+    bound: dict[str, Any] = {}
+    for position, argument in enumerate(target._schema.arguments):
+        if position < len(args) and not argument.kwarg_only:
+            bound[argument.name] = args[position]
+        elif argument.name in kwargs:
+            bound[argument.name] = kwargs[argument.name]
+        else:
+            bound[argument.name] = argument.default_value
+    return bound
+
+
+def defaults(target: OpOverload) -> dict[str, Any]:
+    """The default values of an ATen overload's arguments; None for those that have none."""
+    return {argument.name: argument.default_value for argument in target._schema.arguments}
+
+
+@functools.cache
+def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a converter's parameters after the network builder."""
+    return tuple(inspect.signature(function).parameters)[1:]
+
+
+@functools.cache
+def _load_built_in() -> None:
+    import trtconv.converters
+
+    for module in pkgutil.iter_modules(trtconv.converters.__path__):
+        importlib.import_module(f"trtconv.converters.{module.name}")
+
+
+def _is_rerun(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    """A notebook's cell is run again: the same function, defined anew."""
+    return (known.__module__, known.__qualname__) == (new.__module__, new.__qualname__)
+
+
+def _describe(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{function.__module__}.{function.__qualname__}{place}"

@@ -1,0 +1,230 @@
+"""How a converted module is called: the names, shapes and nesting of its arguments and results."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import keyword
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from trtconv.capture.forward import OutputIndex
+from trtconv.dtypes import name_of
+from trtconv.dynamic import Range
+from trtconv.errors import InputError
+from trtconv.structure import Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """An input or output tensor of a plan.
+
+    Attributes:
+        name: Its name in the engine.
+        dtype: Its torch dtype.
+        shape: Its sizes; a `Range` where the size of an input may vary, the expression that a size of
+            an output follows from.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int | Range | str, ...]
+
+    def __str__(self) -> str:
+        return f"{name_of(self.dtype)}[{', '.join(map(str, self.shape))}]"
+
+    @functools.cached_property
+    def is_static(self) -> bool:
+        """Whether all sizes are numbers."""
+        return all(isinstance(size, int) for size in self.shape)
+
+    def check(self, tensor: Any, sizes: dict[str, int]) -> None:
+        """Raise `InputError` unless a tensor fits; `sizes` keeps the sizes of ranges from tensor to tensor."""
+        if not isinstance(tensor, torch.Tensor):
+            raise InputError(f"input {self.name!r} is a {type(tensor).__name__}; it has to be a tensor {self}")
+        fits = tensor.shape == self.shape if self.is_static else tensor.dim() == len(self.shape)
+        if not fits or tensor.dtype is not self.dtype:
+            came = f"{name_of(tensor.dtype)}{list(tensor.shape)}"
+            raise InputError(f"input {self.name!r} is {came}; the module was converted for {self}")
+        if self.is_static:
+            return
+        for dim, (size, allowed) in enumerate(zip(tensor.shape, self.shape, strict=True)):
+            if isinstance(allowed, Range):
+                fits = allowed.min <= size <= allowed.max and sizes.setdefault(allowed.name, size) == size
+            else:  # a text stands for a size that the engine itself checks
+                fits = size == allowed or isinstance(allowed, str)
+            if not fits:
+                raise InputError(
+                    f"input {self.name!r} has size {size} in dimension {dim}, of {list(tensor.shape)}; the module was "
+                    f"converted for {self._allowed(allowed, sizes)}"
+                )
+
+    @staticmethod
+    def _allowed(size: int | Range | str, sizes: dict[str, int]) -> str:
+        if not isinstance(size, Range):
+            return str(size)
+        known = sizes.get(size.name)
+        within = f"{size.min} to {size.max}"
+        return within if known is None else f"{within}, and the other inputs have {size.name} = {known}"
+
+    def to_json(self) -> list[Any]:
+        """The specification as JSON values."""
+        sizes = [dataclasses.asdict(size) if isinstance(size, Range) else size for size in self.shape]
+        return [self.name, name_of(self.dtype), sizes]
+
+    @staticmethod
+    def from_json(data: list[Any]) -> TensorSpec:
+        """The inverse of `to_json`."""
+        name, dtype, shape = data
+        sizes = tuple(Range(**size) if isinstance(size, dict) else size for size in shape)
+        return TensorSpec(name, getattr(torch, dtype), sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """How a converted module is called, and what it returns.
+
+    Attributes:
+        parameters: (name, kind, has a default) of each parameter of the module's forward.
+        arguments: The nesting of (args, kwargs).
+        inputs: The input tensors, in the order of `arguments`.
+        result: The nesting of the result.
+        outputs: The output tensors: those of the result, then the new contents of `written_inputs`.
+        written_inputs: Which inputs the module writes to.
+    """
+
+    parameters: tuple[tuple[str, str, bool], ...]
+    arguments: Structure
+    inputs: tuple[TensorSpec, ...]
+    result: Structure
+    outputs: tuple[TensorSpec, ...]
+    written_inputs: tuple[int, ...]
+
+    @staticmethod
+    def of_tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Signature:
+        """The signature of what takes tensors in order and returns one tensor, or a tuple of several.
+
+        Tensors can be passed by name too, where their names can be parameters of a Python function.
+        """
+        kind = "POSITIONAL_OR_KEYWORD" if all(_is_parameter(spec.name) for spec in inputs) else "POSITIONAL_ONLY"
+        places = tuple(OutputIndex(index) for index in range(len(outputs)))
+        return Signature(
+            parameters=tuple(
+                (spec.name if kind == "POSITIONAL_OR_KEYWORD" else f"input_{index}", kind, False)
+                for index, spec in enumerate(inputs)
+            ),
+            arguments=Structure.of((tuple(OutputIndex(index) for index in range(len(inputs))), {}), "the inputs"),
+            inputs=tuple(inputs),
+            result=Structure.of(places[0] if len(places) == 1 else places, "the result"),
+            outputs=tuple(outputs),
+            written_inputs=(),
+        )
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        """The input tensors of a call, checked against what the plan was built for.
+
+        Raises:
+            TypeError: the arguments don't fit the module's forward.
+            InputError: a tensor is missing or too much, or has another shape or dtype.
+        """
+        # The common case, without kwargs, is decided by counting.
+        if not kwargs and self._flat and len(args) == len(self.inputs):
+            tensors = list(args)
+        else:
+            args, kwargs = bind_arguments(self.parameters, args, kwargs)
+            tensors = self._flatten(args, kwargs)
+        sizes: dict[str, int] = {}
+        for spec, tensor in zip(self.inputs, tensors, strict=True):
+            spec.check(tensor, sizes)
+        return tensors
+
+    @functools.cached_property
+    def _flat(self) -> bool:
+        """Whether the arguments are tensors, all positional and none nested."""
+        spec = pytree.tree_structure(((0,) * len(self.inputs), {}))
+        return self.arguments.spec == spec and len(self.arguments.leaves) == len(self.inputs)
+
+    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        if spec != self.arguments.spec:
+            raise InputError(
+                f"the arguments are nested as {_show(spec)}; the module was converted for {_show(self.arguments.spec)}"
+            )
+        tensors = []
+        for leaf, known in zip(leaves, self.arguments.leaves, strict=True):
+            if isinstance(known, OutputIndex):
+                tensors.append(leaf)
+            elif isinstance(leaf, torch.Tensor) or leaf != known:
+                raise InputError(f"an argument is {leaf!r}; the module was converted with {known!r} in its place")
+        return tensors
+
+    def to_json(self) -> dict[str, Any]:
+        """The signature as JSON values."""
+        return {
+            "parameters": self.parameters,
+            "arguments": self.arguments.to_json(),
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "result": self.result.to_json(),
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "written_inputs": self.written_inputs,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Signature:
+        """The inverse of `to_json`."""
+        return Signature(
+            parameters=tuple((name, kind, optional) for name, kind, optional in data["parameters"]),
+            arguments=Structure.from_json(data["arguments"]),
+            inputs=tuple(map(TensorSpec.from_json, data["inputs"])),
+            result=Structure.from_json(data["result"]),
+            outputs=tuple(map(TensorSpec.from_json, data["outputs"])),
+            written_inputs=tuple(data["written_inputs"]),
+        )
+
+
+def _is_parameter(name: str) -> bool:
+    """Whether a method can have a parameter of this name beside `self`."""
+    return name.isidentifier() and not keyword.iskeyword(name) and name != "self"
+
+
+def _show(spec: pytree.TreeSpec) -> str:
+    args, kwargs = pytree.tree_unflatten(["*"] * spec.num_leaves, spec)
+    shown = [repr(arg) for arg in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
+    return "(" + ", ".join(shown).replace("'*'", "*") + ")"
+
+
+def parameters_of(module: torch.nn.Module) -> tuple[tuple[str, str, bool], ...]:
+    """The parameters of a module's forward as a `Signature` keeps them."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return tuple((p.name, p.kind.name, p.default is not p.empty) for p in parameters)
+
+
+def arguments_by_name(
+    parameters: tuple[tuple[str, str, bool], ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Bound arguments by the names of the parameters that take them."""
+    named: dict[str, Any] = {}
+    for position, (name, kind, _) in enumerate(parameters):
+        if kind == "VAR_POSITIONAL":
+            named[name] = args[position:]
+        elif position < len(args) and kind.startswith("POSITIONAL"):
+            named[name] = args[position]
+    return named | dict(kwargs)
+
+
+def bind_arguments(
+    parameters: tuple[tuple[str, str, bool], ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """One form for all ways to pass the same arguments: positional wherever possible."""
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(name, getattr(inspect.Parameter, kind), default=None if optional else inspect._empty)
+            for name, kind, optional in parameters
+        ]
+    )
+    bound = signature.bind(*args, **kwargs)
+    return bound.args, bound.kwargs
