@@ -1,6 +1,7 @@
 # make demo    convert a photograph classifier and show its answers
 # make test    the whole test suite
 # make lint    ruff and mypy
+# make coverage    convert whole model families (hours)
 # Each sets up what it needs in .venv first, and does nothing twice.
 
 PYTHON ?= python3
@@ -26,6 +27,11 @@ types: $(STAMP)
 	mkdir -p build/types/trtconv
 	ln -sfn $(CURDIR)/trtconv/* $(CURDIR)/converters build/types/trtconv/
 	cd build/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p trtconv
+
+# Whole families of models: hours.
+coverage: $(STAMP)
+	$(BIN)/python -m pip install -q -e ".[rtx,coverage]"
+	$(BIN)/python benchmarks/coverage.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,207 @@
+"""Which models convert, and how right they are: whole families, through the reference interpreter.
+
+    python benchmarks/coverage.py                           # everything; hours on two cores
+    python benchmarks/coverage.py --only torchvision        # one source
+    python benchmarks/coverage.py --only "timm/vision_*"    # by "source/name"
+    python benchmarks/coverage.py --missing                 # only what has no result yet
+    python benchmarks/coverage.py --table                   # only the table, from the results so far
+
+Each model is converted, built and compared in a process of its own. Results are kept in
+build/coverage.jsonl, the table goes to benchmarks/results/coverage.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import multiprocessing
+import os
+import pathlib
+import platform
+import time
+import traceback
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+import torch
+from families import SOURCES, Example, examples, randomize
+from report import write_table
+
+import trtconv
+from trtconv.inspect import Comparison, compare
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "build" / "coverage.jsonl"
+DRAWS = 4
+"""Inputs that a result is compared on; fewer if it is correct on the first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A row of the table.
+
+    Attributes:
+        status: "correct", "wrong" (numbers, shapes or dtypes), "refused" (an error of the library's),
+            "crashed" (any other error, or the process died) or "excluded".
+        reason: What went wrong; for "excluded", why the model isn't counted.
+        calls, layers: Calls of the trace, and layers of the network.
+        parameters: Numbers in the module's parameters.
+        convert, build: Seconds of capture and emit, and of TensorRT.
+        error, torch_error, allowed: Of the output nearest to what is allowed, or farthest beyond.
+        versions: Of what it was found with.
+    """
+
+    source: str
+    family: str
+    name: str
+    status: str
+    reason: str = ""
+    calls: int = 0
+    layers: int = 0
+    parameters: int = 0
+    convert: float = 0.0
+    build: float = 0.0
+    error: float = 0.0
+    torch_error: float = 0.0
+    allowed: float = 0.0
+    versions: str = ""
+
+
+def measure(source: str, example: Example) -> Result:
+    """Convert a model and compare it with PyTorch on inputs that it wasn't converted with."""
+    result = Result(source, example.family, example.name, "excluded", example.excluded, versions=_versions())
+    if example.excluded:
+        return result
+    torch.manual_seed(zlib.crc32(example.name.encode()))
+    try:
+        module, draw = example.make()
+        if not example.pretrained:
+            randomize(module)
+        args, kwargs = draw()
+        result = dataclasses.replace(result, parameters=sum(p.numel() for p in module.parameters()))
+        converted = trtconv.convert(module, args, kwargs, dynamic_shapes=example.dynamic_shapes)
+        provenance = converted.plan.provenance
+        seconds = provenance["seconds"]
+        result = dataclasses.replace(
+            result,
+            calls=provenance["calls"],
+            layers=provenance["layers"],
+            convert=seconds["capture"] + seconds["emit"],
+            build=seconds["build"],
+        )
+        comparisons: list[Comparison] = []
+        for _ in range(DRAWS):
+            comparisons.append(compare(module, converted, *draw()))
+            if comparisons[-1].correct and (len(comparisons) > 1 or example.dynamic_shapes is None):
+                break
+        return _judge(result, comparisons)
+    except trtconv.ConversionError as error:
+        return dataclasses.replace(result, status="refused", reason=f"{type(error).__name__}: {error}")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{pathlib.Path(where.filename).name}:{where.lineno}"
+        return dataclasses.replace(result, status="crashed", reason=f"{type(error).__name__} at {place}: {error}")
+
+
+def _judge(result: Result, comparisons: Sequence[Comparison]) -> Result:
+    """The largest errors of several draws against each other, for the output that is worst off."""
+    problems = [o.problem for comparison in comparisons for o in comparison.outputs if o.problem]
+    if problems or not comparisons[0].outputs:
+        return dataclasses.replace(result, status="wrong", reason=problems[0] if problems else "it returns no tensor")
+    worst = (0.0, 0.0, 0.0)
+    for outputs in zip(*(comparison.outputs for comparison in comparisons), strict=True):
+        error, own = max(o.error for o in outputs), max(o.torch_error for o in outputs)
+        candidate = (error, own, 2 * own + max(o.unit for o in outputs))
+        if _share(candidate) >= _share(worst):
+            worst = candidate
+    status = "correct" if _share(worst) <= 1 else "wrong"
+    reason = "" if status == "correct" else f"error {worst[0]:.3g}, allowed {worst[2]:.3g}"
+    return dataclasses.replace(
+        result, status=status, reason=reason, error=worst[0], torch_error=worst[1], allowed=worst[2]
+    )
+
+
+def _share(candidate: tuple[float, float, float]) -> float:
+    return candidate[0] / candidate[2] if candidate[2] else 0.0
+
+
+def _versions() -> str:
+    return f"torch {torch.__version__}, {trtconv.tensorrt.load().__name__} {trtconv.tensorrt.load().__version__}"
+
+
+def run_all(chosen: Sequence[tuple[str, Example]], workers: int) -> None:
+    """Measure each model in a process of its own, as many at once as there are workers and memory for."""
+    context = multiprocessing.get_context("fork")  # the imports are done once, in this process
+    room = psutil.virtual_memory().available / 2**30 - 2
+    waiting = list(chosen)
+    running: dict[Any, tuple[str, Example, float]] = {}
+    done = 0
+    while waiting or running:
+        taken = sum(example.gib for _, example, _ in running.values())
+        if waiting and len(running) < workers and (not running or taken + waiting[0][1].gib <= room):
+            source, example = waiting.pop(0)
+            process = context.Process(target=_measure_and_keep, args=(source, example, workers))
+            process.start()
+            running[process] = (source, example, time.perf_counter())
+            continue
+        for process in [process for process in running if not process.is_alive()]:
+            source, example, started = running.pop(process)
+            done += 1
+            if process.exitcode:
+                _keep(Result(source, example.family, example.name, "crashed", f"exit code {process.exitcode}"))
+            kept = load().get((source, example.name))
+            said = f"{kept.status} {kept.reason[:300]}" if kept else "no result"
+            seconds = time.perf_counter() - started
+            print(f"{done}/{len(chosen)} {source}/{example.name} {seconds:.0f} s: {said}", flush=True)
+        time.sleep(0.2)
+
+
+def _measure_and_keep(source: str, example: Example, workers: int) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    _keep(measure(source, example))
+
+
+def _keep(result: Result) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+
+
+def load() -> dict[tuple[str, str], Result]:
+    """The last result of each model, by source and name."""
+    if not RESULTS.exists():
+        return {}
+    results = [Result(**json.loads(line)) for line in RESULTS.read_text().splitlines()]
+    return {(result.source, result.name): result for result in results}
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=["*"], help='sources, or patterns of "source/name"')
+    parser.add_argument("--missing", action="store_true", help="skip what is correct already")
+    parser.add_argument("--table", action="store_true", help="run nothing, write the table")
+    parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
+    options = parser.parse_args()
+    known = [(source, example) for source in SOURCES for example in examples(source)]
+    if not options.table:
+        have = {key for key, result in load().items() if result.status == "correct"} if options.missing else set()
+        chosen = [
+            (source, example)
+            for source, example in known
+            if any(source == only or fnmatch.fnmatch(f"{source}/{example.name}", only) for only in options.only)
+            and (source, example.name) not in have
+        ]
+        run_all(chosen, options.workers)
+    results = load()
+    rows = [results[key] for key in ((source, example.name) for source, example in known) if key in results]
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), {options.workers} models at once, no GPU"
+    write_table(ROOT / "benchmarks" / "results" / "coverage.md", rows, machine)
+
+
+if __name__ == "__main__":
+    main()
