@@ -1,5 +1,6 @@
 import collections
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -52,6 +53,74 @@ def test_nested_arguments_and_results():
     assert isinstance(saved(*args)["pair"], Pair) and torch.equal(saved(*args)["pair"].left, expected["pair"].left)
     with pytest.raises(trtconv.InputError, match=r"3\.5.*converted with 2\.5"):
         converted(args[0], 3.5)
+
+
+@dataclasses.dataclass
+class Scene:
+    image: torch.Tensor
+    boxes: list
+    title: str = ""
+
+
+def test_dataclasses_go_in_and_come_out():
+    def function(scene):
+        return Scene(scene.image * 2, [scene.boxes[0] + 1, {"first": scene.boxes[0]}], "out")
+
+    def scene():
+        return Scene(torch.randn(2, 3), [torch.randn(4), None])
+
+    module = Function(function)
+    converted = trtconv.convert(module, (scene(),))
+    x = scene()
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(converted.state_dict())
+    for each in (converted, loaded):
+        result = each(x)
+        assert isinstance(result, Scene) and result.title == "out"
+        assert torch.equal(result.image, x.image * 2) and torch.equal(result.boxes[1]["first"], x.boxes[0])
+    with pytest.raises(trtconv.InputError, match="'other'.*converted with ''"):
+        converted(dataclasses.replace(x, title="other"))
+    with pytest.raises(trtconv.InputError, match="nested as"):
+        converted(dataclasses.replace(x, boxes=[x.boxes[0]]))
+
+
+def test_model_outputs_are_kept_without_their_class_too():
+    from transformers.modeling_outputs import BaseModelOutput
+
+    module = Function(lambda x: BaseModelOutput(last_hidden_state=x + 1, attentions=(x, x * 2)))
+    x = torch.randn(2, 3)
+    converted = trtconv.convert(module, x)
+    result = converted(x)
+    assert type(result) is BaseModelOutput and list(result) == ["last_hidden_state", "attentions"]
+    assert torch.equal(result.last_hidden_state, x + 1) and torch.equal(result[1][1], x * 2)
+    state = converted.state_dict()
+    text = bytes(state["plan"].numpy()).replace(b'"BaseModelOutput"', b'"NotLoadedOutput"')
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(dict(state, plan=torch.frombuffer(bytearray(text), dtype=torch.uint8)))
+    result = loaded(x)
+    assert type(result).__name__ == "NotLoadedOutput" and torch.equal(result["last_hidden_state"], x + 1)
+    assert torch.equal(result.attentions[1], x * 2) and torch.equal(result[0], x + 1)
+
+
+def test_named_results_of_torch_and_dicts_in_any_order():
+    module = Function(lambda xs: torch.max(xs["a"] + xs["b"], 1))
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    converted = trtconv.convert(module, ({"a": a, "b": b * 0},))
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(converted.state_dict())
+    for each in (converted, loaded):
+        result = each({"b": b, "a": a})
+        assert type(result) is torch.return_types.max
+        assert torch.equal(result.values, (a + b).max(1).values) and torch.equal(result.indices, (a + b).max(1).indices)
+
+
+def test_containers_that_nobody_knows_are_refused():
+    class Bag:
+        pass
+
+    bag = Bag()
+    with pytest.raises(trtconv.ConversionError, match=r"example input holds a .*Bag; allowed are tensors"):
+        trtconv.convert(Function(lambda bag: bag.x), (bag,))
 
 
 def test_keyword_arguments_in_any_form():

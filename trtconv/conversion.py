@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from trtconv import registry
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan
 from trtconv.capture import capture
-from trtconv.capture.forward import Captured, OutputIndex
+from trtconv.capture.forward import Captured
 from trtconv.capture.symbols import readable
 from trtconv.dynamic import DynamicShapes, Range
 from trtconv.emit import emit
@@ -73,7 +72,7 @@ def convert(
     trt.load()
     parameters = parameters_of(module)
     args, kwargs = bind_arguments(parameters, _as_tuple(args), kwargs or {})
-    arguments = _arguments(args, kwargs)
+    arguments, _ = Structure.of((args, kwargs), "the example input")
     dynamic = DynamicShapes(dynamic_shapes, arguments_by_name(parameters, args, kwargs))
     clock = Clock()
     captured = capture(
@@ -118,17 +117,6 @@ def _as_tuple(args: Any) -> tuple[Any, ...]:
     return tuple(args) if isinstance(args, (tuple, list)) else (args,)
 
 
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Structure:
-    count = 0
-
-    def place(_: torch.Tensor) -> OutputIndex:
-        nonlocal count
-        count += 1
-        return OutputIndex(count - 1)
-
-    return Structure.of(pytree.tree_map_only(torch.Tensor, place, (args, kwargs)), "the example input")
-
-
 def _names(option: str, given: Sequence[str] | None, count: int, stem: str) -> list[str]:
     if given is None:
         return [f"{stem}_{index}" for index in range(count)]
@@ -157,7 +145,7 @@ def _signature(
         parameters=parameters,
         arguments=arguments,
         inputs=tuple(_spec(n, value, captured) for n, value in zip(input_names, trace.inputs, strict=True)),
-        result=Structure.of(captured.output, "the module's result"),
+        result=captured.result,
         outputs=tuple(_spec(n, value, captured) for n, value in zip(output_names, trace.outputs, strict=True)),
         written_inputs=captured.written_inputs,
     )

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
 import keyword
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
-from trtconv.capture.forward import OutputIndex
 from trtconv.dtypes import name_of
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.structure import Structure
+from trtconv.structure import LEAF, Nesting, Structure, TensorIndex, take_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +110,14 @@ class Signature:
         Tensors can be passed by name too, where their names can be parameters of a Python function.
         """
         kind = "POSITIONAL_OR_KEYWORD" if all(_is_parameter(spec.name) for spec in inputs) else "POSITIONAL_ONLY"
-        places = tuple(OutputIndex(index) for index in range(len(outputs)))
         return Signature(
             parameters=tuple(
                 (spec.name if kind == "POSITIONAL_OR_KEYWORD" else f"input_{index}", kind, False)
                 for index, spec in enumerate(inputs)
             ),
-            arguments=Structure.of((tuple(OutputIndex(index) for index in range(len(inputs))), {}), "the inputs"),
+            arguments=Structure(_positional(len(inputs)), tuple(map(TensorIndex, range(len(inputs))))),
             inputs=tuple(inputs),
-            result=Structure.of(places[0] if len(places) == 1 else places, "the result"),
+            result=Structure.of_tensors(len(outputs), single=len(outputs) == 1),
             outputs=tuple(outputs),
             written_inputs=(),
         )
@@ -145,21 +143,21 @@ class Signature:
     @functools.cached_property
     def _flat(self) -> bool:
         """Whether the arguments are tensors, all positional and none nested."""
-        spec = pytree.tree_structure(((0,) * len(self.inputs), {}))
-        return self.arguments.spec == spec and len(self.arguments.leaves) == len(self.inputs)
+        return self.arguments.nesting == _positional(len(self.inputs))
 
     def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        if spec != self.arguments.spec:
+        known = self.arguments.nesting
+        leaves, nesting = take_apart((args, kwargs), known)
+        if nesting != known:
             raise InputError(
-                f"the arguments are nested as {_show(spec)}; the module was converted for {_show(self.arguments.spec)}"
+                f"the arguments are nested as {_show(nesting)}; the module was converted for {_show(known)}"
             )
         tensors = []
-        for leaf, known in zip(leaves, self.arguments.leaves, strict=True):
-            if isinstance(known, OutputIndex):
+        for leaf, expected in zip(leaves, self.arguments.leaves, strict=True):
+            if isinstance(expected, TensorIndex):
                 tensors.append(leaf)
-            elif isinstance(leaf, torch.Tensor) or leaf != known:
-                raise InputError(f"an argument is {leaf!r}; the module was converted with {known!r} in its place")
+            elif isinstance(leaf, torch.Tensor) or leaf != expected:
+                raise InputError(f"an argument is {leaf!r}; the module was converted with {expected!r} in its place")
         return tensors
 
     def to_json(self) -> dict[str, Any]:
@@ -191,8 +189,13 @@ def _is_parameter(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and name != "self"
 
 
-def _show(spec: pytree.TreeSpec) -> str:
-    args, kwargs = pytree.tree_unflatten(["*"] * spec.num_leaves, spec)
+def _positional(count: int) -> Nesting:
+    """The nesting of (args, kwargs) where all arguments are positional and none is nested."""
+    return Nesting("tuple", tuple, children=(Nesting("tuple", tuple, children=(LEAF,) * count), Nesting("dict", dict)))
+
+
+def _show(nesting: Nesting) -> str:
+    args, kwargs = nesting.fill(itertools.repeat("*"))
     shown = [repr(arg) for arg in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
     return "(" + ", ".join(shown).replace("'*'", "*") + ")"
 

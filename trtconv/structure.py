@@ -1,20 +1,129 @@
-"""Nested containers of tensors and plain values, and how they are saved."""
+"""Nested containers of tensors and plain values: how they are taken apart, put together and saved."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from trtconv.capture.forward import OutputIndex
 from trtconv.errors import ConversionError
 
 _PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorIndex:
+    """Stands in a structure for the tensor at this place of a list."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Nesting:
+    """The containers around some leaves.
+
+    Attributes:
+        kind: "leaf", "tuple" and so on: a key of `_KINDS`.
+        cls: The container's class; None for a leaf.
+        keys: For containers with keys or fields, these, in order.
+        children: What the container holds, in order.
+        context: For a class that is registered with torch's pytree, what it needs beside the children.
+    """
+
+    kind: str
+    cls: Any = None
+    keys: tuple[Any, ...] = ()
+    children: tuple[Nesting, ...] = ()
+    context: Any = None
+
+    def fill(self, leaves: Iterator[Any]) -> Any:
+        """The containers with the next leaves in their places."""
+        if self.kind == "leaf":
+            return next(leaves)
+        return _KINDS[self.kind](self, [child.fill(leaves) for child in self.children])
+
+
+LEAF = Nesting("leaf")
+
+
+def _new_dataclass(nesting: Nesting, values: list[Any]) -> Any:
+    """An instance with these fields; its own initialization ran when the module made the original."""
+    result = object.__new__(nesting.cls)
+    for name, value in zip(nesting.keys, values, strict=True):
+        object.__setattr__(result, name, value)
+    return result
+
+
+_KINDS: dict[str, Callable[[Nesting, list[Any]], Any]] = {
+    "tuple": lambda nesting, values: tuple(values),
+    "list": lambda nesting, values: values,
+    "size": lambda nesting, values: torch.Size(values),
+    "dict": lambda nesting, values: dict(zip(nesting.keys, values, strict=True)),
+    "OrderedDict": lambda nesting, values: collections.OrderedDict(zip(nesting.keys, values, strict=True)),
+    "namedtuple": lambda nesting, values: nesting.cls(*values),
+    "return_type": lambda nesting, values: nesting.cls(values),
+    "dataclass": _new_dataclass,
+    "output": lambda nesting, values: nesting.cls(**dict(zip(nesting.keys, values, strict=True))),
+    "node": lambda nesting, values: pytree.SUPPORTED_NODES[nesting.cls].unflatten_fn(values, nesting.context),
+}
+"""How containers are put together. "output" is a dataclass that is a mapping too, as transformers' ModelOutput."""
+
+
+def children_of(value: Any) -> tuple[Nesting, list[Any]] | None:
+    """A container's kind, class and keys, without its children's nesting, and its children; None for a leaf."""
+    cls = type(value)
+    if dataclasses.is_dataclass(value) and isinstance(value, Mapping):
+        return Nesting("output", cls, tuple(value.keys())), list(value.values())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return Nesting("namedtuple", cls, value._fields), list(value)
+    if isinstance(value, tuple) and hasattr(value, "n_sequence_fields"):  # torch.return_types
+        return Nesting("return_type", cls), list(value)
+    if cls in (tuple, list):
+        return Nesting(cls.__name__, cls), list(value)
+    if cls is torch.Size:
+        return Nesting("size", cls), list(value)
+    if cls in (dict, collections.OrderedDict):
+        return Nesting(cls.__name__, cls, tuple(value)), list(value.values())
+    if cls in pytree.SUPPORTED_NODES:
+        children, context = pytree.SUPPORTED_NODES[cls].flatten_fn(value)
+        return Nesting("node", cls, context=context), list(children)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = tuple(field.name for field in dataclasses.fields(value) if hasattr(value, field.name))
+        return Nesting("dataclass", cls, names), [getattr(value, name) for name in names]
+    return None
+
+
+def take_apart(value: Any, like: Nesting | None = None) -> tuple[list[Any], Nesting]:
+    """The leaves of nested containers, and the nesting.
+
+    `like` gives the order of the keys of dicts, where it has the same keys.
+    """
+    found = children_of(value)
+    if found is None:
+        return [value], LEAF
+    nesting, values = found
+    if like is not None and nesting.keys != like.keys and set(nesting.keys) == set(like.keys):
+        values = [value[key] for key in like.keys] if isinstance(value, Mapping) else values
+        nesting = dataclasses.replace(nesting, keys=like.keys)
+    models = like.children if like is not None and len(like.children) == len(values) else [None] * len(values)
+    leaves: list[Any] = []
+    children = []
+    for child, model in zip(values, models, strict=True):
+        inner, inner_nesting = take_apart(child, model)
+        leaves += inner
+        children.append(inner_nesting)
+    return leaves, dataclasses.replace(nesting, children=tuple(children))
+
+
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """New containers with `function(leaf)` in the place of each leaf."""
+    leaves, nesting = take_apart(value)
+    return nesting.fill(map(function, leaves))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,90 +131,136 @@ class Structure:
     """Nested containers with tensors and plain values in them.
 
     Attributes:
-        spec: The nesting, as `torch.utils._pytree` has it.
-        leaves: For each leaf the index of its tensor in an `OutputIndex`, or its value.
+        nesting: The containers.
+        leaves: For each leaf the index of its tensor in a `TensorIndex`, or its value.
     """
 
-    spec: pytree.TreeSpec
+    nesting: Nesting
     leaves: tuple[Any, ...]
 
     @staticmethod
-    def of(structure: Any, what: str) -> Structure:
-        """Take apart containers whose tensors were replaced by `OutputIndex`.
+    def of(value: Any, what: str) -> tuple[Structure, list[torch.Tensor]]:
+        """Take nested containers apart; return the structure and its tensors in order.
 
         Raises:
             ConversionError: a leaf is neither a tensor nor a plain value.
         """
-        leaves, spec = pytree.tree_flatten(structure)
+        leaves, nesting = take_apart(value)
+        tensors: list[torch.Tensor] = []
+        kept: list[Any] = []
         for leaf in leaves:
-            if not isinstance(leaf, (*_PLAIN, OutputIndex)):
-                raise ConversionError(
-                    f"{what} holds a {type(leaf).__module__}.{type(leaf).__qualname__}; allowed are tensors, None, "
-                    "bool, int, float and str in nested tuples, lists, dicts and named tuples, and classes that "
-                    "are registered as containers (torch.export.register_dataclass)"
-                )
-        return Structure(spec, tuple(leaves))
+            if isinstance(leaf, torch.Tensor):
+                kept.append(TensorIndex(len(tensors)))
+                tensors.append(leaf)
+            elif isinstance(leaf, _PLAIN):
+                kept.append(leaf)
+            else:
+                raise ConversionError(_NOT_A_LEAF.format(what=what, kind=_name_of(type(leaf))))
+        return Structure(nesting, tuple(kept)), tensors
 
-    def fill(self, tensors: list[torch.Tensor]) -> Any:
+    @staticmethod
+    def of_tensors(count: int, *, single: bool = False) -> Structure:
+        """The structure of a tuple of tensors, or of one tensor that isn't in a tuple."""
+        leaves = tuple(map(TensorIndex, range(count)))
+        return Structure(LEAF if single else Nesting("tuple", tuple, children=(LEAF,) * count), leaves)
+
+    def fill(self, tensors: Sequence[torch.Tensor]) -> Any:
         """The containers with these tensors in their places."""
-        leaves = [tensors[leaf.index] if isinstance(leaf, OutputIndex) else leaf for leaf in self.leaves]
-        return pytree.tree_unflatten(leaves, self.spec)
+        return self.nesting.fill(tensors[x.index] if isinstance(x, TensorIndex) else x for x in self.leaves)
 
     def to_json(self) -> dict[str, Any]:
         """The structure as JSON values.
 
         Raises:
-            ValueError: it has containers other than tuples, lists, dicts and named tuples.
+            ValueError: it has containers of a class that only this process knows how to put together.
         """
-        leaves = [{"tensor": x.index} if isinstance(x, OutputIndex) else {"value": x} for x in self.leaves]
-        return {"spec": _encode(self.spec), "leaves": leaves}
+        leaves = [{"tensor": x.index} if isinstance(x, TensorIndex) else {"value": x} for x in self.leaves]
+        return {"nesting": _encode(self.nesting), "leaves": leaves}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Structure:
         """The inverse of `to_json`."""
-        leaves = tuple(OutputIndex(x["tensor"]) if "tensor" in x else x["value"] for x in data["leaves"])
-        return Structure(pytree.tree_structure(_decode(data["spec"])), leaves)
+        leaves = tuple(TensorIndex(x["tensor"]) if "tensor" in x else x["value"] for x in data["leaves"])
+        return Structure(_decode(data["nesting"]), leaves)
 
 
-def _encode(spec: pytree.TreeSpec) -> Any:
-    """A tree specification as JSON values; "*" is a leaf."""
-    if spec.is_leaf():
+def _name_of(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _encode(nesting: Nesting) -> Any:
+    """A nesting as JSON values; "*" is a leaf."""
+    if nesting.kind == "leaf":
         return "*"
-    children = [_encode(child) for child in spec.children()]
-    if spec.type in (tuple, list):
-        return {spec.type.__name__: children}
-    if spec.type in (dict, collections.OrderedDict):
-        return {spec.type.__name__: children, "keys": list(spec.context)}
-    if spec.type is collections.namedtuple:
-        cls = spec.context
-        return {"namedtuple": children, "class": [cls.__module__, cls.__qualname__], "fields": list(cls._fields)}
-    raise ValueError(
-        f"containers of type {spec.type} can't be saved; tuples, lists, dicts and named tuples can. Return one of "
-        "these from the module, or keep the converted module in this process"
-    )
+    if nesting.kind == "node":
+        raise ValueError(
+            f"containers of type {_name_of(nesting.cls)} can't be saved; tuples, lists, dicts, named tuples and "
+            "dataclasses can. Return one of these from the module, or keep the converted module in this process"
+        )
+    data: dict[str, Any] = {nesting.kind: [_encode(child) for child in nesting.children]}
+    if nesting.keys:
+        data["keys"] = list(nesting.keys)
+    if nesting.kind in (*_STAND_INS, "return_type"):
+        data["class"] = [nesting.cls.__module__, nesting.cls.__qualname__]
+    return data
 
 
-def _decode(data: Any) -> Any:
-    """Containers of the nesting that `_encode` wrote, with 0 at each leaf."""
+def _decode(data: Any) -> Nesting:
     if data == "*":
-        return 0
+        return LEAF
     kind = next(iter(data))
-    children = [_decode(child) for child in data[kind]]
-    if kind == "namedtuple":
-        return _namedtuple_class(data["class"], data["fields"])(*children)
-    if kind in ("dict", "OrderedDict"):
-        pairs = zip(data["keys"], children, strict=True)
-        return dict(pairs) if kind == "dict" else collections.OrderedDict(pairs)
-    return tuple(children) if kind == "tuple" else children
+    keys = tuple(data.get("keys", ()))
+    children = tuple(_decode(child) for child in data[kind])
+    if kind == "return_type":
+        return Nesting(kind, getattr(torch.return_types, data["class"][1]), keys, children)
+    if kind in _STAND_INS:
+        found = _loaded_class(*data["class"])
+        if not _is_such(kind, found, keys):
+            found = _STAND_INS[kind](data["class"][1].rpartition(".")[2], keys)
+        return Nesting(kind, found, keys, children)
+    if kind not in _KINDS or kind == "node":
+        raise KeyError(kind)
+    return Nesting(kind, {"tuple": tuple, "list": list, "size": torch.Size}.get(kind, dict), keys, children)
 
 
-def _namedtuple_class(place: list[str], fields: list[str]) -> Any:
-    """The class of a saved named tuple if it is loaded, else one like it: nothing is imported for a saved name."""
-    module, qualname = place
+def _loaded_class(module: str, qualname: str) -> Any:
+    """The class of this name if its module is loaded: nothing is imported for a saved name."""
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    if isinstance(found, type) and issubclass(found, tuple) and getattr(found, "_fields", None) == tuple(fields):
-        return found
-    name: str = qualname.rpartition(".")[2]
-    return collections.namedtuple(name, fields)
+    return found
+
+
+def _is_such(kind: str, cls: Any, keys: tuple[str, ...]) -> bool:
+    """Whether a class is of the kind that was saved, and can hold the same fields."""
+    if not isinstance(cls, type):
+        return False
+    if kind == "namedtuple":
+        return issubclass(cls, tuple) and getattr(cls, "_fields", None) == keys
+    names = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    return set(keys) <= names and issubclass(cls, collections.OrderedDict) is (kind == "output")
+
+
+class _Output(collections.OrderedDict[str, Any]):
+    """A mapping whose values are attributes, and items by number too."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self)}")
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else tuple(self.values())[key]
+
+
+_STAND_INS: dict[str, Callable[[str, tuple[str, ...]], Any]] = {
+    "namedtuple": collections.namedtuple,
+    "dataclass": dataclasses.make_dataclass,
+    "output": lambda name, fields: type(name, (_Output,), {}),
+}
+"""Classes for saved structures whose own class isn't loaded."""
+
+_NOT_A_LEAF = (
+    "{what} holds a {kind}; allowed are tensors, None, bool, int, float and str in nested tuples, lists, dicts, named "
+    "tuples and dataclasses, and classes that are registered as containers (torch.utils._pytree.register_pytree_node)"
+)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from trtconv.capture.agreement import check_agreement
 from trtconv.capture.session import Session
@@ -17,6 +16,7 @@ from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Trace, map_tensors
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError
+from trtconv.structure import Nesting, Structure, take_apart
 
 _TRAINS = (
     torch.nn.modules.dropout._DropoutNd,
@@ -31,23 +31,15 @@ class Captured:
     Attributes:
         trace: The calls. `trace.outputs` holds the tensors of the result, then the new contents of
             the inputs in `written_inputs`.
-        output: The result, nested as the module returned it, each tensor replaced by its place in
-            `trace.outputs` (an `OutputIndex`).
+        result: The result, nested as the module returned it; its tensors are the first of `trace.outputs`.
         written_inputs: The places, among the inputs, of those that the forward pass writes to.
         ranges: The range that each sympy symbol in the trace's sizes stands for.
     """
 
     trace: Trace
-    output: Any
+    result: Structure
     written_inputs: tuple[int, ...]
     ranges: Mapping[Any, Range]
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputIndex:
-    """Stands in a result for the tensor at this place of the outputs."""
-
-    index: int
 
 
 def capture(
@@ -76,9 +68,9 @@ def capture(
             or does something else for some sizes in a range.
     """
     _check_eval_mode(module)
-    leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
+    leaves, nesting = take_apart((args, dict(kwargs)))
     sizes = [shapes(leaf) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
-    run = functools.partial(_run, module, leaves, spec, takes, own_functions, constant_values or {})
+    run = functools.partial(_run, module, leaves, nesting, takes, own_functions, constant_values or {})
     ranges = sorted({size for each in sizes if each for size in each if isinstance(size, Range)}, key=str)
     if not ranges:
         return run(sizes).captured()
@@ -119,7 +111,7 @@ class _Run:
     session: Session
     inputs: list[torch.Tensor]
     outputs: list[torch.Tensor]
-    output: Any
+    result: Structure
     written: tuple[int, ...]
 
     def live_calls(self) -> list[Call]:
@@ -143,13 +135,13 @@ class _Run:
         calls = [call.with_arguments(*map_tensors(settle, (call.args, call.kwargs))) for call in self.live_calls()]
         trace = Trace(self.inputs, [settle(tensor) for tensor in self.outputs], calls)
         symbols = self.session.symbols
-        return Captured(trace, self.output, self.written, symbols.ranges if symbols else {})
+        return Captured(trace, self.result, self.written, symbols.ranges if symbols else {})
 
 
 def _run(
     module: torch.nn.Module,
     leaves: list[Any],
-    spec: pytree.TreeSpec,
+    nesting: Nesting,
     takes: Callable[[Callable[..., Any]], bool],
     own_functions: Iterable[Callable[..., Any]],
     constant_values: Mapping[str, Any],
@@ -163,15 +155,10 @@ def _run(
     with _attributes_restored(module), session:
         seen = [leaf if size is None else session.input(leaf, size) for leaf, size in zip(leaves, sizes, strict=True)]
         inputs = {index: session.value_of(leaf) for index, leaf in enumerate(seen) if sizes[index] is not None}
-        seen_args, seen_kwargs = pytree.tree_unflatten(seen, spec)
+        seen_args, seen_kwargs = nesting.fill(iter(seen))
         result = session.run(module, seen_args, seen_kwargs, own_functions)
-        outputs: list[torch.Tensor] = []
-
-        def place(tensor: torch.Tensor) -> OutputIndex:
-            outputs.append(session.value_of(tensor))
-            return OutputIndex(len(outputs) - 1)
-
-        output = map_tensors(place, result)
+        structure, tensors = Structure.of(result, "the module's result")
+        outputs = [session.value_of(tensor) for tensor in tensors]
         written = []
         for place_among_inputs, (index, before) in enumerate(inputs.items()):
             after = session.value_of(seen[index])
@@ -179,7 +166,7 @@ def _run(
                 written.append(place_among_inputs)
                 outputs.append(after)
         _check_unchanged(state, module, session)
-    return _Run(session, list(inputs.values()), outputs, output, tuple(written))
+    return _Run(session, list(inputs.values()), outputs, structure, tuple(written))
 
 
 def _check_eval_mode(module: torch.nn.Module) -> None:
@@ -231,4 +218,4 @@ def _attributes_restored(module: torch.nn.Module) -> Iterator[None]:
                 table.update(saved)
 
 
-__all__ = ["Captured", "OutputIndex", "capture"]
+__all__ = ["Captured", "capture"]

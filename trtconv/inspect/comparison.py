@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from trtconv.dtypes import name_of
+from trtconv.structure import map_leaves, take_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,19 +95,23 @@ def compare(
         precise = reference(*_to_double(args), **_to_double(kwargs))
         own = module(*_copies(args), **_copies(kwargs))
         result = converted(*_copies(args), **_copies(kwargs))
-    specs = [pytree.tree_structure(structure) for structure in (own, result)]
-    if specs[0] != specs[1]:
-        raise ValueError(f"the converted module returns {specs[1]}, the module {specs[0]}")
-    triples = zip(*map(pytree.tree_leaves, (precise, own, result)), strict=True)
+    (precise_leaves, _), (own_leaves, expected), (leaves, nesting) = map(take_apart, (precise, own, result))
+    if nesting != expected:
+        raise ValueError(f"the converted module returns {nesting}, the module {expected}")
+    triples = zip(precise_leaves, own_leaves, leaves, strict=True)
     return Comparison(tuple(compare_tensors(*triple) for triple in triples if isinstance(triple[1], torch.Tensor)))
 
 
 def _to_double(structure: Any) -> Any:
-    return pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t.clone(), structure)
+    return _map_tensors(lambda t: t.double() if t.is_floating_point() else t.clone(), structure)
 
 
 def _copies(structure: Any) -> Any:
-    return pytree.tree_map_only(torch.Tensor, torch.clone, structure)
+    return _map_tensors(torch.clone, structure)
+
+
+def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], structure: Any) -> Any:
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, structure)
 
 
 def compare_tensors(precise: torch.Tensor, own: torch.Tensor, result: Any) -> OutputComparison:
