@@ -1,5 +1,6 @@
 import copy
 import linecache
+import threading
 
 import pytest
 import torch
@@ -174,6 +175,23 @@ def test_values_can_be_declared_constant():
     line = function.__code__.co_firstlineno + 1
     converted = trtconv.convert(Function(function), torch.randn(2), constant_values={f"test_capture.py:{line}": False})
     assert torch.equal(converted(torch.ones(2)), torch.ones(2) * 3)
+
+
+def test_code_is_told_that_it_is_captured():
+    """As by torch.export, but other threads aren't."""
+    seen = {}
+
+    def function(x):
+        seen["here"] = torch.compiler.is_exporting()
+        other = threading.Thread(target=lambda: seen.update(other=torch.compiler.is_exporting()))
+        other.start()
+        other.join()
+        return x * 2 if torch.compiler.is_exporting() or x.all() else x
+
+    original = torch.compiler.is_exporting
+    trtconv.convert(Function(function), torch.randn(2))
+    assert seen == {"here": True, "other": False}
+    assert torch.compiler.is_exporting is original and not original()
 
 
 def test_training_mode_is_refused():

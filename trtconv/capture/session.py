@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.aten import AtenLevel
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants
+from trtconv.capture.exporting import exporting
 from trtconv.capture.functions import (
     TENSOR_PROPERTIES,
     VALUE_READERS,
@@ -97,7 +98,8 @@ class Session:
         own_functions: Iterable[Callable[..., Any]] = (),
     ) -> Any:
         """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
-        with self._function_level, intercepted(own_functions, functools.partial(self._handle, self._function_level)):
+        handler = functools.partial(self._handle, self._function_level)
+        with exporting(), self._function_level, intercepted(own_functions, handler):
             return function(*args, **kwargs)
 
     def input(self, example: torch.Tensor, sizes: Sequence[SizeSpec]) -> FunctionalTensor:
