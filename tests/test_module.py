@@ -78,7 +78,7 @@ def test_dataclasses_go_in_and_come_out():
         result = each(x)
         assert isinstance(result, Scene) and result.title == "out"
         assert torch.equal(result.image, x.image * 2) and torch.equal(result.boxes[1]["first"], x.boxes[0])
-    with pytest.raises(trtconv.InputError, match="'other'.*converted with ''"):
+    with pytest.raises(trtconv.InputError, match=r"'other'.*converted with ''"):
         converted(dataclasses.replace(x, title="other"))
     with pytest.raises(trtconv.InputError, match="nested as"):
         converted(dataclasses.replace(x, boxes=[x.boxes[0]]))
@@ -158,6 +158,28 @@ def test_dtypes_are_kept(dtype):
     x = torch.ones(2, 3).to(dtype)
     result = trtconv.convert(module, x)(x)
     assert result.dtype is dtype and torch.equal(result, x.reshape(3, 2))
+
+
+@pytest.mark.parametrize("dynamic_shapes", [None, {"args": {0: {0: trtconv.Dim(1, 5)}}}])
+def test_float64_is_computed_as_float32_after_one_warning(dynamic_shapes):
+    module = nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU()).double().eval()
+    function = Function(lambda x: (module(x), x.double().sum(1).clamp(min=0.1), x.to(torch.float64).float()))
+    example = torch.randn(2, 3, 8, dtype=torch.float64)
+    with pytest.warns(trtconv.PrecisionWarning, match=r"an input is float64.*float32") as warned:
+        converted = trtconv.convert(function, example, dynamic_shapes=dynamic_shapes)
+    assert len(warned) == 1 and warned[0].filename == __file__
+    x = torch.randn(2, 3, 8, dtype=torch.float64)
+    for result, expected in zip(converted(x), function(x), strict=True):
+        assert result.dtype is expected.dtype
+        assert torch.allclose(result, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(trtconv.InputError, match=r"float32.*converted for float64"):
+        converted(x.float())
+
+
+def test_float64_inside_is_named_with_its_line():
+    with pytest.warns(trtconv.PrecisionWarning, match=r"test_module\.py:\d+: .*float64"):
+        converted = trtconv.convert(Function(lambda x: (x.double() * 3).float()), torch.ones(2))
+    assert torch.equal(converted(torch.ones(2)), torch.full((2,), 3.0))
 
 
 def test_save_and_load(tmp_path):
@@ -259,8 +281,8 @@ def test_unknown_options_and_bad_values():
         trtconv.convert(small(), example(), fp61_mode=True)
     with pytest.raises(ValueError, match=r"9\.9.*builds for"):
         trtconv.convert(small(), example(), compute_capabilities=["9.9"])
-    with pytest.raises(trtconv.ConversionError, match="float64"):
-        trtconv.convert(Function(lambda x: x + 1), torch.randn(2).double())
+    with pytest.raises(trtconv.ConversionError, match="complex64"):
+        trtconv.convert(Function(lambda x: x + 1), torch.randn(2).to(torch.complex64))
     with pytest.raises(trtconv.ConversionError, match="returns no tensor"):
         trtconv.convert(Function(lambda x: 3), torch.randn(2))
 

@@ -16,6 +16,7 @@ from trtconv.errors import (
     DataDependentError,
     EngineError,
     InputError,
+    PrecisionWarning,
     UnsupportedArgumentError,
     UnsupportedCallsError,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Dim",
     "EngineError",
     "InputError",
+    "PrecisionWarning",
     "TRTModule",
     "TensorRTNotFoundError",
     "UnsupportedArgumentError",

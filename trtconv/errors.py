@@ -27,6 +27,10 @@ class BuildError(ConversionError):
     """TensorRT refused a layer or the network; the message holds TensorRT's own words."""
 
 
+class PrecisionWarning(UserWarning):
+    """Something is computed less precisely than in PyTorch."""
+
+
 class EngineError(RuntimeError):
     """An engine can't be loaded or run here."""
 

@@ -52,11 +52,15 @@ class TRTModule(torch.nn.Module):
         tensors = plan.signature.bind(args, kwargs)
         device = self._device_of(tensors)
         runners = self._runners.get(device) or self._prepare(device)
-        values = {spec.name: tensor for spec, tensor in zip(plan.signature.inputs, tensors, strict=True)}
+        signature = plan.signature
         with torch.no_grad():
+            feeds = [_narrow(tensor) for tensor in tensors] if signature.has_float64 else tensors
+            values = {spec.name: tensor for spec, tensor in zip(signature.inputs, feeds, strict=True)}
             for runner in runners:
                 runner(values)
-            outputs = [values[spec.name] for spec in plan.signature.outputs]
+            outputs = [values[spec.name] for spec in signature.outputs]
+            if signature.has_float64:
+                outputs = [value.to(spec.dtype) for value, spec in zip(outputs, signature.outputs, strict=True)]
             for place, new in zip(reversed(plan.signature.written_inputs), reversed(outputs), strict=False):
                 tensors[place].copy_(new)
         return plan.signature.result.fill(outputs)
@@ -149,6 +153,11 @@ class TRTModule(torch.nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles take the plan; contexts and networks belong to their process.
         return {**self.__dict__, "_runners": {}, "_network": None}
+
+
+def _narrow(tensor: torch.Tensor) -> torch.Tensor:
+    """What an engine takes of a tensor: float64 doesn't exist there."""
+    return tensor.float() if tensor.dtype is torch.float64 else tensor
 
 
 def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTModule:

@@ -141,6 +141,11 @@ class Signature:
         return tensors
 
     @functools.cached_property
+    def has_float64(self) -> bool:
+        """Whether tensors are float64 for the caller, and so float32 in the engine."""
+        return any(spec.dtype is torch.float64 for spec in (*self.inputs, *self.outputs))
+
+    @functools.cached_property
     def _flat(self) -> bool:
         """Whether the arguments are tensors, all positional and none nested."""
         return self.arguments.nesting == _positional(len(self.inputs))
