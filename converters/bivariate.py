@@ -57,18 +57,14 @@ def _times_log(logarithm: Callable[[Network, Any], Any]) -> Callable[[Network, A
     return times_log
 
 
-def _log_of_sum(base: float) -> Callable[[Network, Any, Any], Any]:
+def log_of_sum(net: Network, a: Any, b: Any, base: float) -> Any:
     """log(base^a + base^b) to the base = max + log(1 + base^-|a - b|)"""
-
-    def log_of_sum(net: Network, a: Any, b: Any) -> Any:
-        distance = unary(net, net.sub(a, b), "ABS")
-        rest = log1p(net, unary(net, net.mul(distance, -math.log(base)), "EXP"))
-        result = net.add(_layer(net, a, b, "MAX"), net.mul(rest, 1 / math.log(base)))
-        # Between equal infinities the distance is NaN.
-        equal = _layer(net, a, b, "EQUAL")
-        return net.select(equal, net.add(a, math.log(2, base)), result, net.dtype(result))
-
-    return log_of_sum
+    distance = unary(net, net.sub(a, b), "ABS")
+    rest = log1p(net, unary(net, net.mul(distance, -math.log(base)), "EXP"))
+    result = net.add(_layer(net, a, b, "MAX"), net.mul(rest, 1 / math.log(base)))
+    # Between equal infinities the distance is NaN.
+    equal = _layer(net, a, b, "EQUAL")
+    return net.select(equal, net.add(a, math.log(2, base)), result, net.dtype(result))
 
 
 def _copysign(net: Network, a: Any, b: Any) -> Any:
@@ -86,8 +82,8 @@ FORMULAS: dict[Any, Callable[[Network, Any, Any], Any]] = {
     aten.xlogy.Scalar_Other: _times_log(lambda net, y: unary(net, y, "LOG")),
     aten.xlogy.Scalar_Self: _times_log(lambda net, y: unary(net, y, "LOG")),
     aten.special_xlog1py.default: _times_log(log1p),
-    aten.logaddexp.default: _log_of_sum(math.e),
-    aten.logaddexp2.default: _log_of_sum(2),
+    aten.logaddexp.default: lambda net, a, b: log_of_sum(net, a, b, math.e),
+    aten.logaddexp2.default: lambda net, a, b: log_of_sum(net, a, b, 2),
     aten.ldexp.Tensor: lambda net, x, other: net.mul(x, _layer(net, 2, other, "POW")),
 }
 

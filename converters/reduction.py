@@ -11,7 +11,6 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import power, wide_dtype
 from trtconv.converters.creation import sequence
-from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
 from trtconv.sizes import Size, is_static, product
@@ -254,18 +253,3 @@ def softmax(net: Network, x: Any, dim: int, half_to_float: bool) -> Any:
     if rank == 0:
         return net.scalar(1.0, net.output.dtype)
     return net.softmax(x, dim % rank)
-
-
-@converter(aten.cumsum.default)
-def cumsum(net: Network, x: Any, dim: int, dtype: object) -> Any:
-    x = net.cast(x, wide_dtype(net.output.dtype))
-    if not net.shape(x):
-        return net.cast(x, net.output.dtype)
-    axis = net.scalar(dim % len(net.shape(x)), torch.int32)
-    layer = net.add_cumulative(x, axis, trt.CumulativeOperation.SUM, False, False)
-    return net.cast(net.known(layer.get_output(0), net.shape(x)), net.output.dtype)
-
-
-@converter(aten.cumprod.default)
-def cumprod(net: Network, x: Any, dim: int, dtype: object) -> Any:
-    raise UnsupportedArgumentError("TensorRT has cumulative sums only")

@@ -23,6 +23,13 @@ def is_static(size: Size) -> bool:
     return not isinstance(size, torch.SymInt) or expression(size).is_number
 
 
+def largest(size: Size) -> int:
+    """The largest that a size becomes over the ranges of the inputs' sizes."""
+    if not isinstance(size, torch.SymInt) or is_static(size):
+        return int(expression(size))
+    return int(size.node.shape_env.bound_sympy(expression(size)).upper)
+
+
 def expression(size: Size) -> Any:
     """The sympy expression of a size."""
     return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)

@@ -1,9 +1,6 @@
-import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, Bools, Function, Ints, Uniform, case, cases, check
-
-import trtconv
+from cases import B, Bools, Ints, Uniform, case, cases, check
 
 X = (B, 3, 5)
 ONE = (torch.float32,)
@@ -174,20 +171,3 @@ def test_extremes(function, inputs, dtype):
 )
 def test_moments_and_norms(function, inputs, dtype):
     check(function, inputs, dtype)
-
-
-@cases(
-    case(lambda x: x.cumsum(1), X, id="cumsum"),
-    case(lambda x: torch.cumsum(x, -1, dtype=wider(x)), X, id="cumsum-dtype", dtypes=HALF),
-    case(lambda x: x.cumsum(0), Ints(X), id="cumsum-int", dtypes=ONE),
-    case(lambda x: x.cumsum(-1), Bools(X), id="cumsum-bool", dtypes=ONE),
-    case(lambda x: x.cumsum(0), (), id="cumsum-0d", dtypes=ONE),
-    case(lambda x: x.cumsum(0), (5,), id="cumsum-1d", dtypes=ONE),
-)
-def test_cumsum(function, inputs, dtype):
-    check(function, inputs, dtype)
-
-
-def test_cumprod_is_refused():
-    with pytest.raises(trtconv.UnsupportedArgumentError, match="cumulative sums only"):
-        trtconv.convert(Function(lambda x: x.cumprod(0)), (torch.randn(4),))
