@@ -81,8 +81,16 @@ def test_equal_sizes(shared):
         ({"x": {4: Dim(1, 2)}}, r"dimension 4.*has 4"),
         ({"x": {0: Dim(3, 5)}}, r"x\.0: the example has size 2, outside of 3\.\.5"),
         ({"x": {0: Dim(5, 1)}}, r"0 <= min <= opt <= max"),
-        ({"x": {0: 3}}, r"3 is no dynamic size"),
+        ({"x": {0: 3}}, r"x\.0: the example has size 2, outside of 3\.\.3"),
+        ({"x": {0: 2.5}}, r"2\.5 is no dynamic size"),
+        ({"x": {0: torch.export.Dim("batch")}}, r"torch\.export\.Dim with min and max"),
+        ({"x": {0: torch.export.Dim("batch", min=1, max=4) + 1}}, r"multiples are allowed"),
+        ({"x": {2: Dim(16, 60, multiple_of=8)}}, r"16, 16, 60, have to be multiples of 8"),
+        ({"x": {2: Dim(16, 24, name="n"), 3: Dim(8, 24, name="n")}}, r"'n' is 16\.\.24 elsewhere and 8\.\.24 here"),
         ({"x": 3}, r"dict from dimension to Dim"),
+        ({"x": ((1, 3, 16, 12), (2, 3, 16, 12))}, r"the least, the best and the largest shape, each of 4"),
+        ([{"x": {0: Dim(1, 2)}}, 3], r"a list of dicts, one a profile"),
+        ([], r"a list of dicts"),
     ],
 )
 def test_options_that_do_not_fit(shapes, words):
@@ -116,3 +124,90 @@ def test_static_conversions_have_no_symbols():
     converted = trtconv.convert(Net().eval(), torch.randn(2, 3, 16, 12))
     types = {converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)}
     assert "SHAPE" not in types
+
+
+def test_least_best_and_largest_shape():
+    module = Net().eval()
+    shapes = ((1, 3, 8, 12), (2, 3, 16, 12), (4, 3, 32, 12))
+    converted = trtconv.convert(module, torch.randn(2, 3, 16, 12), dynamic_shapes={"x": shapes})
+    assert converted.network.get_input(0).shape == (-1, 3, -1, 12)
+    for shape in (*shapes, (3, 3, 27, 12)):
+        assert compare(module, converted, torch.randn(shape)).correct
+    with pytest.raises(trtconv.InputError, match="size 13 in dimension 3"):
+        converted(torch.randn(1, 3, 8, 13))
+
+
+class Skips(nn.Module):
+    """Halves its maps twice and needs the same size again."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.ModuleList(nn.Conv2d(c, 4, 3, stride=2, padding=1) for c in (3, 4))
+        self.up = nn.ConvTranspose2d(4, 4, 2, stride=2)
+
+    def forward(self, x):
+        first = self.down[0](x)
+        second = self.up(self.down[1](first))
+        return nn.functional.interpolate(torch.cat([first, second], 1), scale_factor=2.0) + x[:, :1]
+
+
+@pytest.mark.parametrize("height", [Dim(8, 40, multiple_of=4), 4 * torch.export.Dim("h", min=2, max=10)])
+def test_multiples(height):
+    module = Skips().eval()
+    width = Dim(16, 64, opt=32, multiple_of=4)
+    converted = trtconv.convert(module, torch.randn(1, 3, 16, 32), dynamic_shapes={"x": {2: height, 3: width}})
+    for shape in ((1, 3, 8, 16), (1, 3, 40, 64), (1, 3, 12, 44)):
+        assert compare(module, converted, torch.randn(shape)).correct
+    with pytest.raises(trtconv.InputError, match=r"size 10 in dimension 2.*8 to 40 in steps of 4"):
+        converted(torch.randn(1, 3, 10, 16))
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(converted.state_dict())
+    assert str(loaded) == str(converted) and "8..40 by 4" in str(loaded)
+
+
+def test_profiles():
+    module = Net().eval()
+    profiles = [
+        {"x": {0: Dim(1, 2, opt=1), 2: (8, 16, 40)}},
+        {"x": {0: Dim(4, 16)}},
+    ]
+    converted = trtconv.convert(module, torch.randn(1, 3, 16, 12), dynamic_shapes=profiles)
+    for shape in ((1, 3, 8, 12), (2, 3, 40, 12), (4, 3, 16, 12), (16, 3, 16, 12)):
+        assert compare(module, converted, torch.randn(shape)).correct
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(converted.state_dict())
+    for each in (converted, loaded):
+        with pytest.raises(
+            trtconv.InputError, match=r"no optimization profile.*x\.0 = 3.*x\.0 1 to 2, x\.2 8 to 40; x\.0 4"
+        ):
+            each(torch.randn(3, 3, 16, 12))
+        with pytest.raises(trtconv.InputError, match="no optimization profile"):
+            each(torch.randn(4, 3, 17, 12))
+
+
+def test_sizes_that_are_equal_in_one_profile_only_are_two():
+    shared = Dim(1, 9, name="n")
+    profiles = [{"args": {0: {0: shared}, 1: {0: shared}}}, {"args": {0: {0: Dim(1, 9, name="n")}, 1: {0: Dim(1, 1)}}}]
+    module = Function(lambda x, y: x.sum() + y.sum())
+    converted = trtconv.convert(module, (torch.randn(1, 2), torch.randn(1, 2)), dynamic_shapes=profiles)
+    assert compare(module, converted, (torch.randn(7, 2), torch.randn(1, 2))).correct
+
+
+def test_ranges_from_a_data_set():
+    def batches():
+        for batch, length in ((2, 5), (3, 9), (2, 7)):
+            yield {"x": {"ids": torch.randn(batch, length, 4), "mask": torch.ones(batch, length)}}
+
+    shapes = trtconv.infer_dynamic_shapes(batches())
+    assert shapes["x"]["ids"] == {0: Dim(2, 3, 2, "x.ids.0"), 1: Dim(5, 9, 7, "x.ids.1")}
+    assert shapes["x"]["mask"][0] is shapes["x"]["ids"][0]
+    module = Function(lambda x: (x["ids"] * x["mask"][..., None]).sum(1) / x["mask"].sum(1, keepdim=True))
+    example = next(batches())
+    converted = trtconv.convert(module, (example["x"],), dynamic_shapes={"args": {0: shapes["x"]}})
+    for each in batches():
+        assert compare(module, converted, (each["x"],)).correct
+    assert trtconv.infer_dynamic_shapes([{"x": torch.ones(2)}] * 2) == {}
+    with pytest.raises(ValueError, match="no examples"):
+        trtconv.infer_dynamic_shapes([])
+    with pytest.raises(ValueError, match=r"x \[2\], another x \[2, 1\]"):
+        trtconv.infer_dynamic_shapes([{"x": torch.ones(2)}, {"x": torch.ones(2, 1)}])

@@ -8,7 +8,7 @@ trt_module(x)
 from __future__ import annotations
 
 from trtconv.conversion import convert
-from trtconv.dynamic import Dim
+from trtconv.dynamic import Dim, infer_dynamic_shapes
 from trtconv.errors import (
     BuildError,
     CaptureError,
@@ -43,6 +43,7 @@ __all__ = [
     "convert",
     "converter",
     "from_onnx",
+    "infer_dynamic_shapes",
     "load_engine",
     "tensorrt_converter",
     "unregister",

@@ -110,7 +110,7 @@ def build(
     if compute_capabilities is not None:
         _set_targets(config, compute_capabilities)
     if any(not spec.is_static for spec in inputs):
-        _add_profile(network, config, inputs)
+        _add_profiles(network, config, inputs)
     messages.clear()
     plan = network.builder.build_serialized_network(network.definition, config)
     if plan is None:
@@ -118,17 +118,16 @@ def build(
     return bytes(plan)
 
 
-def _add_profile(network: Network, config: Any, inputs: Sequence[TensorSpec]) -> None:
+def _add_profiles(network: Network, config: Any, inputs: Sequence[TensorSpec]) -> None:
     """Tell TensorRT the ranges of the dynamic sizes, and what to optimize for."""
-    profile = network.builder.create_optimization_profile()
-    for spec in inputs:
-        if not spec.is_static:
-            shapes = [
-                tuple(getattr(size, which) if isinstance(size, Range) else size for size in spec.shape)
-                for which in ("min", "opt", "max")
-            ]
-            profile.set_shape(spec.name, *shapes)
-    config.add_optimization_profile(profile)
+    count = max(len(size.profiles) for spec in inputs for size in spec.shape if isinstance(size, Range))
+    for number in range(count):
+        profile = network.builder.create_optimization_profile()
+        for spec in inputs:
+            if not spec.is_static:
+                limits = [size.profiles[number] if isinstance(size, Range) else (size,) * 3 for size in spec.shape]
+                profile.set_shape(spec.name, *zip(*limits, strict=True))
+        config.add_optimization_profile(profile)
 
 
 def _set_targets(config: Any, names: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ def convert(
     *,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
-    dynamic_shapes: Mapping[str, Any] | None = None,
+    dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     constant_values: Mapping[str, Any] | None = None,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
@@ -50,7 +50,10 @@ def convert(
             default output_0, output_1, ...
         dynamic_shapes: For parameters of the module's forward by name, nested as their values, which sizes of
             a tensor may vary: ``{"x": {0: Dim(min=1, opt=8, max=32), 2: (224, 224, 640)}}``. A size is a
-            `trtconv.Dim`, a tuple (min, opt, max) or a `torch.export.Dim`. Equal names are equal sizes.
+            `trtconv.Dim`, a tuple (min, opt, max) or a `torch.export.Dim`. Equal names are equal sizes. For a tensor
+            there may also be its least, best and largest shape: ``{"x": ((1, 3, 224, 224), (8, 3, 224, 224),
+            (32, 3, 640, 640))}``. A list of such dicts makes an optimization profile of each, and a call may
+            have the sizes of any. `trtconv.infer_dynamic_shapes` finds the ranges in a data set.
         constant_values: For lines where Python reads the value of a tensor that depends on an input:
             "file.py:line" -> the value that it always has.
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
@@ -157,8 +160,9 @@ def _spec(name: str, value: torch.Tensor, captured: Captured) -> TensorSpec:
     def outside(size: Size) -> int | Range | str:
         if is_static(size):
             return int(expression(size))
-        if expression(size) in captured.ranges:
-            return captured.ranges[expression(size)]
-        return readable(expression(size), captured.ranges)
+        known = (
+            limits for symbol, limits in captured.ranges.items() if expression(size) == symbol * limits.multiple_of
+        )
+        return next(known, None) or readable(expression(size), captured.ranges)
 
     return TensorSpec(name, value.dtype, tuple(outside(size) for size in value.shape))

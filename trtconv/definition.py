@@ -42,7 +42,8 @@ class Definition:
         self._tensors: dict[int, Any] = {}
         self._shapes: dict[int, tuple[Any, Sizes]] = {}
         self._constants: dict[tuple[int, int], Any] = {}
-        self._symbols: dict[sympy.Symbol, tuple[Any, int]] = {}
+        self._symbols: dict[sympy.Expr, tuple[Any, int]] = {}
+        self._multiples: dict[sympy.Expr, tuple[sympy.Expr, int]] = {}
         self._expressions: dict[Any, Any] = {}
         self._kept: list[Any] = []
         self._names: dict[str, int] = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+
+from trtconv.structure import children_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,25 +21,50 @@ class Dim:
         min, max: The least and the largest size.
         opt: The size to optimize for; by default that of the example input.
         name: A name for messages and for equal dimensions.
+        multiple_of: Only multiples of this are sizes: 32 for a network that halves its maps five times.
     """
 
     min: int
     max: int
     opt: int | None = None
     name: str | None = None
+    multiple_of: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """A dynamic size with all its properties settled; equal ranges are one size."""
+    """A dynamic size with all its properties settled; equal ranges are one size.
+
+    Attributes:
+        name: For messages.
+        profiles: For each optimization profile the least size, that to optimize for, and the largest.
+        multiple_of: What every size is a multiple of.
+    """
 
     name: str
-    min: int
-    opt: int
-    max: int
+    profiles: tuple[tuple[int, int, int], ...]
+    multiple_of: int = 1
+
+    @property
+    def min(self) -> int:
+        """The least size of any profile."""
+        return min(profile[0] for profile in self.profiles)
+
+    @property
+    def opt(self) -> int:
+        """The size that the first profile is optimized for."""
+        return self.profiles[0][1]
+
+    @property
+    def max(self) -> int:
+        """The largest size of any profile."""
+        return max(profile[2] for profile in self.profiles)
+
+    def __contains__(self, size: int) -> bool:
+        return self.min <= size <= self.max and size % self.multiple_of == 0
 
     def __str__(self) -> str:
-        return f"{self.min}..{self.max}"
+        return f"{self.min}..{self.max}" + (f" by {self.multiple_of}" if self.multiple_of > 1 else "")
 
 
 SizeSpec = int | Range
@@ -49,77 +76,232 @@ class DynamicShapes:
 
     Args:
         dynamic_shapes: For parameters of the module's forward by name, nested as their values: for a tensor
-            a dict from dimension to size, or None.
+            a dict from dimension to size, or its least, best and largest shape, or None. A list of such
+            mappings stands for as many optimization profiles.
         arguments: The example arguments by the names of the parameters.
 
     Raises:
         ValueError: a name, dimension or size doesn't fit the example; the message says which.
     """
 
-    def __init__(self, dynamic_shapes: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, arguments: Mapping[str, Any]
+    ) -> None:
+        given = [dynamic_shapes or {}] if isinstance(dynamic_shapes, Mapping | None) else list(dynamic_shapes)
+        if not given or not all(isinstance(profile, Mapping) for profile in given):
+            raise ValueError(
+                f"dynamic_shapes={dynamic_shapes!r}: it has to be a dict, or a list of dicts, one a profile"
+            )
+        profiles = [_Profile(spec, arguments) for spec in given]
         self._sizes: dict[int, tuple[SizeSpec, ...]] = {}
-        self._ranges: dict[str, Range] = {}
-        self._objects: dict[int, str] = {}
-        for name, spec in (dynamic_shapes or {}).items():
-            if name not in arguments:
-                known = ", ".join(arguments) or "none"
-                raise ValueError(f"dynamic_shapes names {name!r}; the example inputs are {known}")
-            self._read(name, arguments[name], spec)
-
-    def __bool__(self) -> bool:
-        return bool(self._ranges)
+        self._taken: dict[str, tuple[Any, ...]] = {}
+        tensors = {key: value for profile in profiles for key, value in profile.tensors.items()}
+        for key, (path, tensor) in tensors.items():
+            self._sizes[key] = tuple(
+                self._size(f"{path}.{dim}", size, [profile.limits.get((key, dim)) for profile in profiles])
+                for dim, size in enumerate(tensor.shape)
+            )
 
     def sizes(self, example: torch.Tensor) -> tuple[SizeSpec, ...]:
         """The sizes of an example tensor, ranges where they may vary."""
         return self._sizes.get(id(example), tuple(example.shape))
 
+    def _size(self, place: str, example: int, limits: list[_Limits | None]) -> SizeSpec:
+        """A dimension's size over all profiles."""
+        settled = [
+            _Limits(example, example, example) if each is None else each.settled(place, example) for each in limits
+        ]
+        spans = tuple((each.min, each.opt or 0, each.max) for each in settled)
+        if not any(each is not None for each in limits):
+            return example
+        step = settled[0].multiple_of
+        if any(each.multiple_of != step for each in settled if each.min < each.max):
+            raise ValueError(f"{place}: multiple_of differs between profiles")
+        # The same size in every profile is one size; two of one name that differ in a profile are two.
+        name = next((each.name for each in limits if each is not None and each.name), place)
+        identity = tuple(each.name if each is not None else example for each in limits)
+        if self._taken.setdefault(name, identity) != identity:
+            name = place
+        result = Range(name, spans, step)
+        if example not in result:
+            raise ValueError(f"{place}: the example has size {example}, outside of {result}")
+        return result if result.min < result.max else example
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    min: int
+    opt: int | None
+    max: int
+    name: str = ""
+    multiple_of: int = 1
+
+    def __str__(self) -> str:
+        best = "" if self.opt is None else f" (opt {self.opt})"
+        return f"{self.min}..{self.max}{best}" + (f" by {self.multiple_of}" if self.multiple_of > 1 else "")
+
+    def settled(self, place: str, example: int) -> _Limits:
+        """With a size to optimize for, and all checked."""
+        best = min(max(example, self.min), self.max) if self.opt is None else self.opt
+        if not 0 <= self.min <= best <= self.max:
+            raise ValueError(
+                f"{place}: a dynamic size needs 0 <= min <= opt <= max, not {self.min}, {best}, {self.max}"
+            )
+        step = self.multiple_of
+        if step < 1 or any(n % step for n in (self.min, best, self.max)):
+            raise ValueError(
+                f"{place}: min, opt and max, {self.min}, {best}, {self.max}, have to be multiples of {step}"
+            )
+        return dataclasses.replace(self, opt=best)
+
+
+class _Profile:
+    """One mapping of `DynamicShapes`: limits by tensor and dimension.
+
+    Attributes:
+        tensors: By id, the path and the value of each tensor that it names.
+        limits: By a tensor's id and the dimension.
+    """
+
+    def __init__(self, dynamic_shapes: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        self.tensors: dict[int, tuple[str, torch.Tensor]] = {}
+        self.limits: dict[tuple[int, int], _Limits] = {}
+        self._named: dict[str, _Limits] = {}
+        self._objects: dict[int, str] = {}
+        for name, spec in dynamic_shapes.items():
+            if name not in arguments:
+                known = ", ".join(arguments) or "none"
+                raise ValueError(f"dynamic_shapes names {name!r}; the example inputs are {known}")
+            self._read(name, arguments[name], spec)
+
     def _read(self, path: str, value: Any, spec: Any) -> None:
         if spec is None:
             return
         if isinstance(value, torch.Tensor):
-            self._sizes[id(value)] = self._read_tensor(path, value, spec)
+            self.tensors[id(value)] = (path, value)
+            for dim, size in _by_dimension(path, value, spec).items():
+                if size is not None:
+                    place = f"{path}.{dim}"
+                    self.limits[id(value), dim] = self._limits(place, size)
             return
-        items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, Sequence) else ()
-        children = dict(items)
+        found = children_of(value)
+        nesting, values = found or (None, [])
+        children = dict(zip((nesting and nesting.keys) or range(len(values)), values, strict=True))
         for key, child in spec.items() if isinstance(spec, Mapping) else enumerate(spec):
             if key not in children:
                 raise ValueError(f"dynamic_shapes names {path}[{key!r}], which the example input doesn't have")
             self._read(f"{path}[{key!r}]", children[key], child)
 
-    def _read_tensor(self, path: str, value: torch.Tensor, spec: Any) -> tuple[SizeSpec, ...]:
-        if not isinstance(spec, Mapping):
-            raise ValueError(f"dynamic_shapes[{path!r}] is {spec!r}; it has to be a dict from dimension to Dim")
-        sizes: list[SizeSpec] = list(value.shape)
-        for dim, size in spec.items():
-            if not isinstance(dim, int) or not -value.dim() <= dim < value.dim():
-                raise ValueError(f"dynamic_shapes[{path!r}] names dimension {dim!r}; the example has {value.dim()}")
-            if size is not None:
-                sizes[dim] = self._range(f"{path}.{dim % value.dim()}", value.shape[dim], size)
-        return tuple(sizes)
-
-    def _range(self, place: str, example: int, given: Any) -> Range:
+    def _limits(self, place: str, given: Any) -> _Limits:
+        result = _read_limits(place, given)
         # The same object stands for the same size; its id is unique while the caller holds it.
-        low, best, high, name = _limits(self._objects.setdefault(id(given), place), given)
-        best = min(max(example, low), high) if best is None else best
-        if not 0 <= low <= best <= high:
-            raise ValueError(f"{place}: a dynamic size needs 0 <= min <= opt <= max, not {low}, {best}, {high}")
-        if not low <= example <= high:
-            raise ValueError(f"{place}: the example has size {example}, outside of {low}..{high}")
-        result = Range(name, low, best, high)
-        known = self._ranges.setdefault(name, result)
+        name = result.name or self._objects.setdefault(id(given), place)
+        result = dataclasses.replace(result, name=name)
+        known = self._named.setdefault(name, result)
         if known != result:
             raise ValueError(f"{place}: the size {name!r} is {known} elsewhere and {result} here")
         return result
 
 
-def _limits(place: str, given: Any) -> tuple[int, int | None, int, str]:
+def _by_dimension(path: str, value: torch.Tensor, spec: Any) -> dict[int, Any]:
+    """The sizes that are given for a tensor, by dimension from 0."""
+    rank = value.dim()
+    if isinstance(spec, Mapping):
+        for dim in spec:
+            if not isinstance(dim, int) or not -rank <= dim < rank:
+                raise ValueError(f"dynamic_shapes[{path!r}] names dimension {dim!r}; the example has {rank}")
+        return {dim % rank: size for dim, size in spec.items()}
+    shapes = [tuple(shape) for shape in spec] if isinstance(spec, Sequence) and len(spec) == 3 else []
+    if not shapes or any(len(shape) != rank for shape in shapes):
+        raise ValueError(
+            f"dynamic_shapes[{path!r}] is {spec!r}; it has to be a dict from dimension to Dim, or the least, the best "
+            f"and the largest shape, each of {rank} sizes"
+        )
+    triples = zip(*shapes, strict=True)
+    return {dim: sizes for dim, sizes in enumerate(triples) if sizes != (value.shape[dim],) * 3}
+
+
+def _read_limits(place: str, given: Any) -> _Limits:
     if isinstance(given, Dim):
-        return given.min, given.opt, given.max, given.name or place
-    if isinstance(given, tuple) and len(given) == 3:
-        low, best, high = given
-        return low, best, high, place
+        return _Limits(given.min, given.opt, given.max, given.name or "", given.multiple_of)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return _Limits(given, given, given, place)
+    if isinstance(given, tuple) and len(given) == 3 and all(isinstance(size, int) for size in given):
+        return _Limits(*given, name=place)
     low, high = getattr(given, "min", None), getattr(given, "max", None)  # torch.export.Dim
     if isinstance(low, int) and isinstance(high, int):
-        return low, None, high, getattr(given, "__name__", place)
-    allowed = "trtconv.Dim, (min, opt, max) and torch.export.Dim"
-    raise ValueError(f"{place}: {given!r} is no dynamic size; allowed are {allowed}")
+        return _Limits(low, None, high, getattr(given, "__name__", place), _step_of(place, given))
+    raise ValueError(
+        f"{place}: {given!r} is no dynamic size; allowed are trtconv.Dim, (min, opt, max), a number, and "
+        "torch.export.Dim with min and max"
+    )
+
+
+def _step_of(place: str, given: Any) -> int:
+    """The factor of a torch.export.Dim such as ``32 * Dim("height")``."""
+    if not hasattr(given, "fn"):
+        return 1
+    if given.fn(0) != 0:
+        raise ValueError(
+            f"{place}: {given!r} is no dynamic size; of sizes that follow from others multiples are allowed"
+        )
+    return int(given.fn(1))
+
+
+def infer_dynamic_shapes(examples: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Find which sizes vary in a data set, for the option `dynamic_shapes` of `trtconv.convert`.
+
+    A size that isn't the same in all examples becomes a `Dim` from the least to the largest that occurs,
+    optimized for that of the example with the median number of elements. The same dimension of several tensors
+    is one size if it is equal in each example.
+
+    Args:
+        examples: For each example the module's arguments by name, nested as the module takes them:
+            ``({"x": batch} for batch in loader)``.
+
+    Returns: what `dynamic_shapes` takes; {} if no size varies.
+
+    Raises:
+        ValueError: there are no examples, or they differ in their arguments, nesting or ranks.
+    """
+    seen = [_tensors_by_path(example) for example in examples]
+    if not seen:
+        raise ValueError("there are no examples to find sizes in")
+    for each in seen:
+        if {path: len(shape) for path, shape in each.items()} != {path: len(shape) for path, shape in seen[0].items()}:
+            raise ValueError(f"the examples differ: one has {_listing(seen[0])}, another {_listing(each)}")
+    elements = sorted(range(len(seen)), key=lambda i: sum(torch.Size(shape).numel() for shape in seen[i].values()))
+    middle = elements[len(elements) // 2]
+    dims: dict[tuple[int, tuple[int, ...]], Dim] = {}
+    result: dict[str, Any] = {}
+    for path, shape in seen[0].items():
+        for dim in range(len(shape)):
+            sizes = tuple(each[path][dim] for each in seen)
+            if min(sizes) < max(sizes):
+                place = f"{'.'.join(map(str, path))}.{dim}"
+                limits = Dim(min(sizes), max(sizes), sizes[middle], place)
+                _put(result, (*path, dim), dims.setdefault((dim, sizes), limits))
+    return result
+
+
+def _tensors_by_path(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], tuple[int, ...]]:
+    if isinstance(value, torch.Tensor):
+        return {path: tuple(value.shape)}
+    found = children_of(value)
+    if found is None:
+        return {}
+    nesting, children = found
+    shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
+    for key, child in zip(nesting.keys or range(len(children)), children, strict=True):
+        shapes |= _tensors_by_path(child, (*path, key))
+    return shapes
+
+
+def _put(tree: dict[Any, Any], path: tuple[Any, ...], value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
+
+
+def _listing(shapes: Mapping[tuple[Any, ...], tuple[int, ...]]) -> str:
+    return ", ".join(f"{'.'.join(map(str, path))} {list(shape)}" for path, shape in shapes.items()) or "no tensors"

@@ -191,9 +191,12 @@ class Network(Definition):
 
     # -- symbolic sizes -------------------------------------------------------------------------
 
-    def define_symbol(self, symbol: sympy.Symbol, tensor: Any, axis: int) -> None:
-        """Say that a symbol is the size of an input tensor along an axis."""
-        self._symbols.setdefault(symbol, (tensor, axis))
+    def define_symbol(self, value: sympy.Expr, tensor: Any, axis: int) -> None:
+        """Say that a symbol, or a multiple of one, is the size of an input tensor along an axis."""
+        self._symbols.setdefault(value, (tensor, axis))
+        factor, symbol = value.as_coeff_Mul()
+        if factor != 1:
+            self._multiples.setdefault(symbol, (value, int(factor)))
 
     def size_tensor(self, sizes: Sequence[Size]) -> Any:
         """A 1-D int64 tensor with these sizes, computed in the network where they are symbols."""
@@ -216,6 +219,13 @@ class Network(Definition):
             rank = len(self.built_shape(tensor))
             shape = self.known(self.add_shape(tensor).get_output(0), (rank,))
             return self.slice(shape, (axis,), (1,))
+        if value in self._multiples:
+            multiple, factor = self._multiples[value]
+            return self.elementwise(
+                self._expression_tensor(multiple),
+                self._expression_tensor(sympy.Integer(factor)),
+                trt.ElementWiseOperation.FLOOR_DIV,
+            )
         if value.is_Pow and value.exp.is_Integer and value.exp > 0:
             return self._fold([value.base] * int(value.exp), "PROD")
         operation = _OPERATIONS.get(value.func)

@@ -53,7 +53,7 @@ class TensorSpec:
             return
         for dim, (size, allowed) in enumerate(zip(tensor.shape, self.shape, strict=True)):
             if isinstance(allowed, Range):
-                fits = allowed.min <= size <= allowed.max and sizes.setdefault(allowed.name, size) == size
+                fits = size in allowed and sizes.setdefault(allowed.name, size) == size
             else:  # a text stands for a size that the engine itself checks
                 fits = size == allowed or isinstance(allowed, str)
             if not fits:
@@ -67,7 +67,7 @@ class TensorSpec:
         if not isinstance(size, Range):
             return str(size)
         known = sizes.get(size.name)
-        within = f"{size.min} to {size.max}"
+        within = f"{size.min} to {size.max}" + (f" in steps of {size.multiple_of}" if size.multiple_of > 1 else "")
         return within if known is None else f"{within}, and the other inputs have {size.name} = {known}"
 
     def to_json(self) -> list[Any]:
@@ -79,8 +79,12 @@ class TensorSpec:
     def from_json(data: list[Any]) -> TensorSpec:
         """The inverse of `to_json`."""
         name, dtype, shape = data
-        sizes = tuple(Range(**size) if isinstance(size, dict) else size for size in shape)
+        sizes = tuple(_range_from_json(size) if isinstance(size, dict) else size for size in shape)
         return TensorSpec(name, getattr(torch, dtype), sizes)
+
+
+def _range_from_json(data: Mapping[str, Any]) -> Range:
+    return Range(data["name"], tuple((low, best, high) for low, best, high in data["profiles"]), data["multiple_of"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +142,26 @@ class Signature:
         sizes: dict[str, int] = {}
         for spec, tensor in zip(self.inputs, tensors, strict=True):
             spec.check(tensor, sizes)
+        if len(self.profiles) > 1:
+            self._check_profiles(sizes)
         return tensors
+
+    @functools.cached_property
+    def profiles(self) -> tuple[Mapping[str, tuple[int, int, int]], ...]:
+        """For each optimization profile the limits of the dynamic sizes by name."""
+        ranges = {size.name: size for spec in self.inputs for size in spec.shape if isinstance(size, Range)}
+        count = max((len(limits.profiles) for limits in ranges.values()), default=1)
+        return tuple({name: limits.profiles[i] for name, limits in ranges.items()} for i in range(count))
+
+    def _check_profiles(self, sizes: Mapping[str, int]) -> None:
+        if any(all(low <= sizes[n] <= high for n, (low, _, high) in profile.items()) for profile in self.profiles):
+            return
+        shown = "; ".join(
+            ", ".join(f"{name} {low} to {high}" for name, (low, _, high) in profile.items())
+            for profile in self.profiles
+        )
+        came = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        raise InputError(f"no optimization profile has the sizes {came}; the module was converted for: {shown}")
 
     @functools.cached_property
     def has_float64(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from trtconv.capture.agreement import check_agreement
+from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
 from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Trace, map_tensors
@@ -33,7 +34,7 @@ class Captured:
             the inputs in `written_inputs`.
         result: The result, nested as the module returned it; its tensors are the first of `trace.outputs`.
         written_inputs: The places, among the inputs, of those that the forward pass writes to.
-        ranges: The range that each sympy symbol in the trace's sizes stands for.
+        ranges: The range of each sympy symbol in the trace's sizes: the size is the symbol times `multiple_of`.
     """
 
     trace: Trace
@@ -75,20 +76,22 @@ def capture(
     if not ranges:
         return run(sizes).captured()
     try:
-        return _capture_ranges(run, sizes, ranges, distinct=True)
+        return _capture_ranges(run, leaves, sizes, ranges, distinct=True)
     except (CaptureError, RuntimeError):
         # Some modules take only some of the sizes, multiples of 32 for one; that to optimize for is among them.
-        return _capture_ranges(run, sizes, ranges, distinct=False)
+        return _capture_ranges(run, leaves, sizes, ranges, distinct=False)
 
 
 def _capture_ranges(
     run: Callable[..., _Run],
+    leaves: Sequence[Any],
     sizes: Sequence[Sequence[SizeSpec] | None],
     ranges: Sequence[Range],
     *,
     distinct: bool,
 ) -> Captured:
     """Capture with symbols, and see that the ends of the ranges give the same calls."""
+    examples = [leaf for leaf, each in zip(leaves, sizes, strict=True) if each is not None]
     fixed = {size for each in sizes if each for size in each if isinstance(size, int)}
     symbols = Symbols(fixed, distinct=distinct)
     symbolic = run(sizes, symbols)
@@ -97,10 +100,14 @@ def _capture_ranges(
         numbers = {limits: getattr(limits, end) for limits in ranges}
         at_end = [each and [numbers[n] if isinstance(n, Range) else n for n in each] for each in sizes]
         static = run(at_end, by_python=True)
-        values = {symbol: numbers[limits] for symbol, limits in symbols.ranges.items()}
+        values = {symbol: numbers[limits] // limits.multiple_of for symbol, limits in symbols.ranges.items()}
         shown = ", ".join(f"{limits.name} = {n}" for limits, n in numbers.items())
         both = [(each.inputs, each.live_calls()) for each in (symbolic, static)]
-        check_agreement(both[0], both[1], values, shown)
+        try:
+            check_agreement(both[0], both[1], values, shown)
+        except CaptureError:
+            if not same_results(symbolic.captured().trace, static.captured().trace, values, examples):
+                raise
     return symbolic.captured()
 
 

@@ -38,23 +38,26 @@ class Symbols:
         """The symbolic size of a range; always the same for equal ranges."""
         if limits not in self._sizes:
             source = ConstantSource(limits.name)
+            step = limits.multiple_of
             hint = self._hint(limits)
             symbol = self.env.create_symbol(
                 hint, source, DimDynamic.DYNAMIC, None, positive=True, do_not_specialize_zero_one=True
             )
-            self._sizes[limits] = self.env.create_symintnode(symbol, hint=hint, source=source)  # type: ignore[assignment]
-            self.env.constrain_symbol_range(symbol, compiler_min=limits.min, compiler_max=limits.max)
+            count: Any = self.env.create_symintnode(symbol, hint=hint, source=source)
+            self._sizes[limits] = count if step == 1 else count * step
+            self.env.constrain_symbol_range(symbol, compiler_min=limits.min // step, compiler_max=limits.max // step)
             self.ranges[symbol] = limits
         return self._sizes[limits]
 
     def _hint(self, limits: Range) -> int:
-        """A size to decide by while capturing."""
+        """The value of a range's symbol to decide by while capturing."""
+        step = limits.multiple_of
         if not self._distinct:
-            return limits.opt
+            return limits.opt // step
         # A prime is seldom equal to another size by chance, which torch would take for a rule.
-        primes = (n for n in range(limits.max, max(limits.min, 2) - 1, -1) if sympy.isprime(n))
-        chosen = next((n for n in primes if n not in self._avoid), limits.opt)
-        self._avoid.add(chosen)
+        primes = (n for n in range(limits.max // step, max(limits.min // step, 2) - 1, -1) if sympy.isprime(n))
+        chosen = next((n for n in primes if n * step not in self._avoid), limits.opt // step)
+        self._avoid.add(chosen * step)
         return chosen
 
     def check_decisions(self) -> None:
@@ -84,31 +87,35 @@ class Symbols:
         for point in itertools.product(*values):
             result = condition.subs(dict(zip(symbols, point, strict=True)))
             (holds if result == sympy.true else fails).append(point)
-        names = [self.ranges[symbol].name for symbol in symbols]
-        return _show(names, holds), _show(names, fails)
+        ranges = [self.ranges[symbol] for symbol in symbols]
+        return _show(ranges, holds), _show(ranges, fails)
 
 
 def readable(expression: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
     """An expression with the names of the ranges in place of its symbols."""
-    return str(expression.subs({symbol: sympy.Symbol(limits.name) for symbol, limits in ranges.items()}))
+    named = {symbol: sympy.Symbol(limits.name) / limits.multiple_of for symbol, limits in ranges.items()}
+    return str(expression.subs(named))
 
 
 def _sample(limits: Range, dimensions: int) -> list[int]:
-    count = limits.max - limits.min + 1
+    """Values of a range's symbol: all of them, or some over the whole range."""
+    low, best, high = (size // limits.multiple_of for size in (limits.min, limits.opt, limits.max))
     most = max(3, int(_ENUMERATED ** (1 / dimensions)))
-    if count <= most:
-        return list(range(limits.min, limits.max + 1))
-    step = (count - 1) / (most - 1)
-    return sorted({limits.opt, *(round(limits.min + step * i) for i in range(most))})
+    if high - low < most:
+        return list(range(low, high + 1))
+    step = (high - low) / (most - 1)
+    return sorted({best, *(round(low + step * i) for i in range(most))})
 
 
-def _show(names: list[str], points: list[tuple[int, ...]]) -> str:
+def _show(ranges: list[Range], points: list[tuple[int, ...]]) -> str:
     if not points:
         return ""
-    if len(names) > 1:
-        return f"{', '.join(names)} = {', '.join(map(str, points[0]))}" + (" and others" if len(points) > 1 else "")
-    values = [point[0] for point in points]
-    return f"{names[0]} = {values[0]}" + (f"..{values[-1]}" if len(values) > 1 else "")
+    sizes = [[n * limits.multiple_of for n, limits in zip(point, ranges, strict=True)] for point in points]
+    if len(ranges) > 1:
+        names = ", ".join(limits.name for limits in ranges)
+        return f"{names} = {', '.join(map(str, sizes[0]))}" + (" and others" if len(points) > 1 else "")
+    values = [point[0] for point in sizes]
+    return f"{ranges[0].name} = {values[0]}" + (f"..{values[-1]}" if len(values) > 1 else "")
 
 
 _DECIDES = (
