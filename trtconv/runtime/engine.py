@@ -121,7 +121,9 @@ class EngineRunner:
         for spec, tensor in zip(self.inputs, feeds, strict=True):
             if not spec.is_static and not context.set_input_shape(spec.name, tuple(tensor.shape)):
                 raise EngineError(f"TensorRT refuses shape {list(tensor.shape)} for input {spec.name!r}")
-        shapes = [spec.shape if spec.is_static else tuple(context.get_tensor_shape(spec.name)) for spec in self.outputs]
+        shapes: list[Any] = [
+            spec.shape if spec.is_static else tuple(context.get_tensor_shape(spec.name)) for spec in self.outputs
+        ]
         results = [
             torch.empty(shape, dtype=spec.dtype, device=self.device)
             for spec, shape in zip(self.outputs, shapes, strict=True)
