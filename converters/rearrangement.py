@@ -103,7 +103,11 @@ def repeat_interleave(net: Network, x: Any, repeats: int, dim: int | None) -> An
 
 @converter(aten.diagonal.default, aten.diagonal_copy.default)
 def diagonal(net: Network, x: Any, offset: int, dim1: int, dim2: int) -> Any:
-    """In the flattened matrix each element of a diagonal is one row and one column after the one before."""
+    return diagonal_of(net, x, offset, dim1, dim2, net.output.shape[-1])
+
+
+def diagonal_of(net: Network, x: Any, offset: int, dim1: int, dim2: int, count: Size) -> Any:
+    """In the flattened matrix each of the `count` elements is one row and one column after the one before."""
     shape = net.shape(x)
     first, second = dim1 % len(shape), dim2 % len(shape)
     others = [axis for axis in range(len(shape)) if axis not in (first, second)]
@@ -111,7 +115,7 @@ def diagonal(net: Network, x: Any, offset: int, dim1: int, dim2: int) -> Any:
     batch = [shape[axis] for axis in others]
     flat = net.reshape(net.permute(x, [*others, first, second]), [*batch, rows * columns])
     start = offset if offset >= 0 else -offset * columns
-    return part(net, flat, -1, start, net.output.shape[-1], columns + 1)
+    return part(net, flat, -1, start, count, columns + 1)
 
 
 @converter(aten.diag_embed.default)

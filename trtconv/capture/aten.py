@@ -22,6 +22,8 @@ Record = Callable[[OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
 ReadValue = Callable[[torch.Tensor, str], Any]
 FindOrigin = Callable[[], Origin]
 
+FAKE_ERRORS = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+
 
 class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """A fake tensor mode that reports each operator it runs.
@@ -48,21 +50,23 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         depends_on_values = _depends_on_values(func)
         if depends_on_values and self._constants.all_constant((args, kwargs)):
             return self._run_on_constants(func, args, kwargs)
-        self._silent += 1
         try:
-            output = super().__torch_dispatch__(func, types, args, kwargs)
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
-            raise DataDependentError(_SHAPE_DEPENDS.format(origin=self._origin(), func=func)) from error
-        except UnsupportedOperatorException as error:
-            raise CaptureError(f"{self._origin()}: {func} can't be run without data: {error}") from error
-        finally:
-            self._silent -= 1
+            with self.silenced():
+                output = super().__torch_dispatch__(func, types, args, kwargs)
+        except FAKE_ERRORS as error:
+            raise self.explained(error, func) from error
         self._record(func, args, kwargs, output)
         return output
 
     def silenced(self) -> _Silence:
         """A context in which operators run but aren't reported: they are part of a recorded call."""
         return _Silence(self)
+
+    def explained(self, error: Exception, func: object) -> CaptureError:
+        """What one of torch's errors about fake tensors (`FAKE_ERRORS`) means to the user."""
+        if isinstance(error, UnsupportedOperatorException):
+            return CaptureError(f"{self._origin()}: {func} can't be run without data: {error}")
+        return DataDependentError(_SHAPE_DEPENDS.format(origin=self._origin(), func=func))
 
     def _run_on_constants(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = map_tensors(self._constants.value, (args, kwargs))

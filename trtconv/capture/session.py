@@ -15,7 +15,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTens
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
-from trtconv.capture.aten import AtenLevel
+from trtconv.capture.aten import FAKE_ERRORS, AtenLevel
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants
 from trtconv.capture.exporting import exporting
 from trtconv.capture.functions import (
@@ -161,6 +161,8 @@ class Session:
             self._in_recorded_call = True
             try:
                 output = func(*args, **kwargs)
+            except FAKE_ERRORS as error:
+                raise self._aten.explained(error, canonical_name(func)) from error
             finally:
                 self._in_recorded_call = False
             written = map_tensors(self.value_of, output)
