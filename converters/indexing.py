@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +9,8 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
-from trtconv.converters.arithmetic import scaled, wide_dtype
-from trtconv.converters.creation import sequence
+from trtconv.converters.accumulation import added_at
+from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part, place
 from trtconv.definition import Scalar
 from trtconv.errors import UnsupportedArgumentError
@@ -27,8 +26,11 @@ Indices = Sequence[Any]
 
 def counted_from_start(net: Network, index: Any, size: Size) -> Any:
     """Indices along an axis of this size, the negative ones counted from the start too."""
-    if not is_activation(index) and isinstance(index, torch.Tensor) and is_static(size):
-        return torch.where(index < 0, index + int(size), index)
+    if not is_activation(index) and isinstance(index, torch.Tensor):
+        if not bool((index < 0).any()):
+            return index
+        if is_static(size):
+            return torch.where(index < 0, index + int(size), index)
     dtype = net.dtype(index)
     length = int(size) if is_static(size) else net.cast(net.reshape(net.size_tensor([size]), ()), dtype)
     negative = net.elementwise(index, 0, trt.ElementWiseOperation.LESS)
@@ -66,10 +68,29 @@ def gather(net: Network, x: Any, dim: int, index: Any, sparse_grad: bool) -> Any
     return net.known(layer.get_output(0), wanted)
 
 
+# Whole, since torch broadcasts by numbers, which it takes from symbols.
+@converter(torch.take_along_dim)
+def take_along_dim(net: Network, input: Any, indices: Any, dim: int | None = None) -> Any:
+    """`gather` with both operands broadcast and negative indices; of the flattened tensor without `dim`."""
+    if dim is None:
+        return take(net, input, net.reshape(indices, net.output.shape))
+    dim %= len(net.output.shape)
+    size = net.shape(input)[dim]
+    places = counted_from_start(net, net.expand(net.cast(indices, torch.int64), net.output.shape), size)
+    shape = [size if axis == dim else n for axis, n in enumerate(net.output.shape)]
+    return gather(net, net.expand(input, shape), dim, places, False)
+
+
 @converter(aten.take.default)
 def take(net: Network, x: Any, index: Any) -> Any:
     """Elements of the flattened tensor."""
-    return net.gather(net.reshape(x, [product(net.shape(x))]), index, 0)
+    count = product(net.shape(x))
+    return net.gather(net.reshape(x, [count]), _wrapped(net, index, count), 0)
+
+
+def _wrapped(net: Network, index: Any, size: Size) -> Any:
+    """Indices for a layer, which counts negative ones from the start by itself where the size is static."""
+    return index if is_static(size) else counted_from_start(net, index, size)
 
 
 @converter(aten.index.Tensor)
@@ -77,16 +98,12 @@ def index(net: Network, x: Any, indices: Indices) -> Any:
     """The elements at all given places: one axis as `numpy.take`, several made into one axis before."""
     axes = _indexed_axes(net, indices)
     if len(axes) == 1:
-        return net.gather(x, indices[axes[0]], axes[0])
+        return net.gather(x, _wrapped(net, indices[axes[0]], net.shape(x)[axes[0]]), axes[0])
     shape = net.shape(x)
     others = [axis for axis in range(len(shape)) if axis not in axes]
     rest = [shape[axis] for axis in others]
     flat = net.reshape(net.permute(x, [*axes, *others]), [product(shape[axis] for axis in axes), *rest])
-    place: Any = None
-    for axis in axes:
-        along = counted_from_start(net, indices[axis], shape[axis])
-        place = along if place is None else _sum(net, _times(net, place, shape[axis]), along)
-    result = net.gather(flat, place, 0)
+    result = net.gather(flat, _flat_place(net, [indices[axis] for axis in axes], [shape[axis] for axis in axes]), 0)
     return _from_front(net, result, axes, len(net.shape(result)) - len(rest))
 
 
@@ -98,6 +115,15 @@ def _indexed_axes(net: Network, indices: Indices) -> list[int]:
             "multiply by the mask or use torch.where"
         )
     return axes
+
+
+def _flat_place(net: Network, indices: Indices, lengths: Sequence[Size]) -> Any:
+    """The places that indices along several axes name, along the one that these make together."""
+    place: Any = None
+    for index, length in zip(indices, lengths, strict=True):
+        along = counted_from_start(net, index, length)
+        place = along if place is None else _sum(net, _times(net, place, length), along)
+    return place
 
 
 def _times(net: Network, index: Any, size: Size) -> Any:
@@ -164,25 +190,44 @@ def index_fill(net: Network, x: Any, dim: int, index: Any, value: Any) -> Any:
 @converter(aten.index_put.default)
 def index_put(net: Network, x: Any, indices: Indices, values: Any, accumulate: bool) -> Any:
     """`x` with `values` at all given places, or where a mask holds."""
-    if accumulate:
-        raise UnsupportedArgumentError("TensorRT writes elements and doesn't add to them (accumulate=True)")
     axes = [axis for axis, index in enumerate(indices) if index is not None]
     if len(axes) == 1 and net.dtype(indices[axes[0]]) is torch.bool:
-        return _written_by_mask(net, x, indices[axes[0]], axes[0], values)
+        return _written_by_mask(net, x, indices[axes[0]], axes[0], values, accumulate)
     axes = _indexed_axes(net, indices)
-    return _written(net, x, axes, [indices[axis] for axis in axes], values)
+    write = _added if accumulate else _written
+    return write(net, x, axes, [indices[axis] for axis in axes], values)
 
 
-def _written_by_mask(net: Network, x: Any, mask: Any, axis: int, values: Any) -> Any:
-    """A choice by the mask, if all places that it names get the same."""
+def _written_by_mask(net: Network, x: Any, mask: Any, axis: int, values: Any, accumulate: bool) -> Any:
+    """A choice by the mask: of the same value for all places that it names, or of one after the other."""
     shape, covered = net.shape(x), net.shape(mask)
     after = len(shape) - axis - len(covered)
-    given = net.shape(values)
-    if len(given) > after:  # sizes of 1 for the axes before the mask's, one for its places, those after
-        if not all(is_same(size, 1) for size in given[: len(given) - after]):
-            raise UnsupportedArgumentError("the values for the places of a mask must be the same for all of them")
-        values = net.reshape(values, given[len(given) - after :])
+    values = net.tensor(values, net.output.dtype, rank=axis + 1 + after)
+    if is_same(net.shape(values)[axis], 1):
+        given = net.shape(values)
+        values = net.reshape(values, (*given[:axis], *(1 for _ in covered), *given[axis + 1 :]))
+    else:
+        values = net.gather(values, _rank_among_true(net, mask), axis)
+    if accumulate:
+        values = net.add(x, values)
     mask = net.reshape(mask, [*(1 for _ in range(axis)), *covered, *(1 for _ in range(after))])
+    return net.select(mask, values, x, net.output.dtype)
+
+
+def _rank_among_true(net: Network, mask: Any) -> Any:
+    """For each place of a mask that holds how many do before it; some number elsewhere."""
+    count = product(net.shape(mask))
+    until = running_sum(net, net.cast(net.reshape(mask, (count,)), torch.int64), 0)
+    before = net.elementwise(net.sub(until, 1), 0, trt.ElementWiseOperation.MAX)
+    return net.reshape(before, net.shape(mask))
+
+
+@converter(aten.masked_scatter.default)
+def masked_scatter(net: Network, x: Any, mask: Any, source: Any) -> Any:
+    """`x` with the elements of `source` one after the other at the places where the mask holds."""
+    shape = net.output.shape
+    mask = net.expand(mask, shape)
+    values = net.gather(net.reshape(source, [product(net.shape(source))]), _rank_among_true(net, mask), 0)
     return net.select(mask, values, x, net.output.dtype)
 
 
@@ -190,23 +235,36 @@ def _written(net: Network, x: Any, axes: Sequence[int], indices: Indices, values
     """`x` with `values` at the places along `axes`; those of `values` stand where indexing would put them."""
     shape = net.shape(x)
     others = [axis for axis in range(len(shape)) if axis not in axes]
-    rest = [shape[axis] for axis in others]
     places, sizes = _coordinates(net, indices, [shape[axis] for axis in axes])
-    values = net.expand(net.cast(values, net.output.dtype), _shape_of_indexed(shape, axes, sizes))
-    if axes[-1] - axes[0] == len(axes) - 1:
-        first, count = axes[0], len(sizes)
-        rank = count + len(rest)
-        values = net.permute(values, [*range(first, first + count), *range(first), *range(first + count, rank)])
+    values = _places_in_front(net, values, shape, axes, sizes)
     order = [*axes, *others]
     layer = net.add_scatter(net.permute(x, order), places, values, trt.ScatterMode.ND)
     result = net.known(layer.get_output(0), [shape[axis] for axis in order])
     return net.permute(result, [order.index(axis) for axis in range(len(shape))])
 
 
-def _shape_of_indexed(shape: Sizes, axes: Sequence[int], sizes: Sizes) -> list[Size]:
+def _added(net: Network, x: Any, axes: Sequence[int], indices: Indices, values: Any) -> Any:
+    """`x` with `values` added at the places along `axes`, which are made one axis for that."""
+    shape = net.shape(x)
+    others = [axis for axis in range(len(shape)) if axis not in axes]
+    rest = [shape[axis] for axis in others]
+    place = _flat_place(net, indices, [shape[axis] for axis in axes])
+    values = _places_in_front(net, values, shape, axes, net.shape(place))
+    count = product(net.shape(place))
+    order = [*axes, *others]
+    rows = net.reshape(net.permute(x, order), [product(shape[axis] for axis in axes), *rest])
+    result = added_at(net, rows, net.reshape(place, [count]), net.reshape(values, [count, *rest]))
+    result = net.reshape(result, [shape[axis] for axis in order])
+    return net.permute(result, [order.index(axis) for axis in range(len(shape))])
+
+
+def _places_in_front(net: Network, values: Any, shape: Sizes, axes: Sequence[int], sizes: Sizes) -> Any:
+    """The values for places of the shape `sizes`, broadcast, with the axes of the places before all others."""
     rest = [size for axis, size in enumerate(shape) if axis not in axes]
     first = axes[0] if axes[-1] - axes[0] == len(axes) - 1 else 0
-    return [*rest[:first], *sizes, *rest[first:]]
+    values = net.expand(net.cast(values, net.output.dtype), [*rest[:first], *sizes, *rest[first:]])
+    count, rank = len(sizes), len(sizes) + len(rest)
+    return net.permute(values, [*range(first, first + count), *range(first), *range(first + count, rank)])
 
 
 def _coordinates(net: Network, indices: Indices, lengths: Sequence[Size]) -> tuple[Any, Sizes]:
@@ -216,74 +274,6 @@ def _coordinates(net: Network, indices: Indices, lengths: Sequence[Size]) -> tup
     sizes = broadcast(*map(net.shape, operands))
     columns = [net.reshape(net.expand(each, sizes), [*sizes, 1]) for each in operands]
     return net.concatenate(columns, len(sizes)), sizes
-
-
-# -- adding -----------------------------------------------------------------------------------------
-
-MOST_PAIRS = 1 << 24
-
-
-@converter(aten.scatter_add.default)
-def scatter_add(net: Network, x: Any, dim: int, index: Any, src: Any) -> Any:
-    """x + sum_j [index_j = i] src_j for each place i along `dim`, every pair of i and j compared."""
-    shape, given = net.shape(x), net.shape(index)
-    if not shape:
-        return _plus(net, x, net.reshape(net.cast(src, wide_dtype(net.output.dtype)), ()))
-    dim %= len(shape)
-    if not all(is_same(n, m) for axis, (n, m) in enumerate(zip(shape, given, strict=True)) if axis != dim):
-        raise UnsupportedArgumentError("an index that is smaller than the tensor it adds to has no layers")
-    pairs = math.prod(int(size) for size in (*shape, given[dim]) if is_static(size))
-    if pairs > MOST_PAIRS:
-        raise UnsupportedArgumentError(
-            f"TensorRT doesn't add at indices; comparing all pairs of places takes {pairs} steps, and {MOST_PAIRS} "
-            "are the most that is done"
-        )
-    if not same(net.shape(src), given):
-        src = net.slice(src, [0] * len(shape), given)
-    index = net.reshape(index, [*given[:dim], 1, *given[dim:]])
-    src = net.reshape(net.cast(src, wide_dtype(net.output.dtype)), net.shape(index))
-    column = [shape[dim] if axis == dim else 1 for axis in range(len(shape) + 1)]
-    places = net.cast(net.reshape(sequence(net, shape[dim]), column), net.dtype(index))
-    here = net.elementwise(index, places, trt.ElementWiseOperation.EQUAL)
-    summands = net.select(here, src, 0, net.dtype(src))
-    return _plus(net, x, net.reduce(summands, trt.ReduceOperation.SUM, [dim + 1], False))
-
-
-@converter(aten.scatter.reduce)
-def scatter_with(net: Network, x: Any, dim: int, index: Any, src: Any, reduce: str) -> Any:
-    if reduce != "add":
-        raise UnsupportedArgumentError(f"TensorRT doesn't combine elements at indices (reduce={reduce!r})")
-    return scatter_add(net, x, dim, index, src)
-
-
-@converter(aten.scatter.value_reduce)
-def scatter_number_with(net: Network, x: Any, dim: int, index: Any, value: float, reduce: str) -> Any:
-    shape = net.shape(index)
-    numbers = net.expand(net.scalar(value, net.output.dtype, len(shape)), shape)
-    return scatter_with(net, x, dim, index, numbers, reduce)
-
-
-@converter(aten.scatter_reduce.two)
-def scatter_reduce(net: Network, x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool) -> Any:
-    if not include_self:
-        raise UnsupportedArgumentError("TensorRT doesn't tell which elements indices name (include_self=False)")
-    return scatter_with(net, x, dim, index, src, "add" if reduce == "sum" else reduce)
-
-
-@converter(aten.index_add.default)
-def index_add(net: Network, x: Any, dim: int, index: Any, source: Any, alpha: float) -> Any:
-    """x + alpha * sum_j [index_j = i] source_j for each place i along `dim`"""
-    shape = net.shape(source)
-    source = scaled(net, net.cast(source, wide_dtype(net.output.dtype)), alpha)
-    if not shape:
-        return scatter_add(net, x, dim, index, source)
-    column = net.reshape(index, [size if axis == dim % len(shape) else 1 for axis, size in enumerate(shape)])
-    return scatter_add(net, x, dim, net.expand(column, shape), source)
-
-
-def _plus(net: Network, x: Any, wide: Any) -> Any:
-    """x + wide, in the dtype of `wide`, rounded to that of the result."""
-    return net.cast(net.add(wide, x), net.output.dtype)
 
 
 # -- slices of a tensor written over ----------------------------------------------------------------

@@ -69,6 +69,14 @@ def test_reading(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+index_put = torch.ops.aten.index_put
+
+
+def two(x):
+    """Two truths in each row."""
+    return x.argsort(-1) < 2
+
+
 def writes(write):
     """Let a function write to a copy of its first argument."""
 
@@ -121,6 +129,12 @@ def assign(*place):
     case(lambda x, i: x.scatter(1, i, 2.5), X, Ints((B, 2, 5), 0, 3), id="scatter-number", dtypes=HALF),
     case(lambda x, i: x.scatter(0, i, 2.5), (), Ints((), 0, 1), id="scatter-0d", dtypes=ONE),
     case(lambda i: torch.zeros(2, 5).scatter_(1, i, 1.0), Ints((2, 1), 0, 5), id="scatter-one-hot", dtypes=ONE),
+    case(lambda x, v: index_put(x, (two(x),), v), FIXED, (12,), id="mask-in-turn", dtypes=HALF),
+    case(lambda x, y, v: index_put(x, (None, two(y)), v), X, (3,), (B, 2, 5), id="mask-inside-in-turn", dtypes=ONE),
+    case(lambda x, y, v: index_put(x, (two(y),), v), FIXED, (2, 3), (4, 5), id="mask-rows-in-turn", dtypes=ONE),
+    case(lambda x, m, v: x.masked_scatter(m, v), X, Bools(X), X, id="masked_scatter", dtypes=HALF),
+    case(lambda x, m, v: x.masked_scatter(m, v), X, Bools((B, 3, 1)), X, id="masked_scatter-broadcast", dtypes=ONE),
+    case(lambda x, m: x.masked_scatter(m, -x), Ints(X), Bools((5,)), id="masked_scatter-int", dtypes=ONE),
     case(lambda x, y: x.select_scatter(y, 1, -1), X, (B, 5), id="select_scatter", dtypes=ONE),
     case(lambda x, y: x.slice_scatter(y, 2, 1, 4, 2), X, (B, 3, 2), id="slice_scatter", dtypes=ONE),
     case(lambda x, y: x.slice_scatter(y, 1, 3), X, (B, 0, 5), id="slice_scatter-nothing", dtypes=ONE),
@@ -129,55 +143,6 @@ def assign(*place):
 )
 def test_writing(function, inputs, dtype):
     check(function, inputs, dtype)
-
-
-@cases(
-    case(lambda x, i, v: x.scatter_add(1, i, v), X, Ints((B, 4, 5), 0, 3), (B, 4, 5), id="scatter_add"),
-    case(
-        lambda x, i, v: x.scatter_add(1, i, v), X, Ints((B, 4, 5), 0, 3), (B, 6, 5), id="scatter_add-part", dtypes=ONE
-    ),
-    case(lambda x, i, v: x.scatter_add(-1, i, v), Ints(X), Ints(X, 0, 5), Ints(X), id="scatter_add-int", dtypes=ONE),
-    case(lambda x, i, v: x.scatter_add(0, i, v), (), Ints((), 0, 1), (), id="scatter_add-0d", dtypes=ONE),
-    case(lambda x, i, v: x.scatter(1, i, v, reduce="add"), X, Ints(X, 0, 3), X, id="scatter-add", dtypes=ONE),
-    case(lambda x, i: x.scatter(1, i, 1.5, reduce="add"), X, Ints(X, 0, 3), id="scatter-add-number", dtypes=ONE),
-    case(lambda x, i, v: x.scatter_reduce(1, i, v, "sum"), X, Ints(X, 0, 3), X, id="scatter_reduce-sum", dtypes=ONE),
-    case(lambda x, i, v: x.index_add(1, i, v), X, Ints((4,), 0, 3), (B, 4, 5), id="index_add"),
-    case(lambda x, i, v: x.index_add(-1, i, v, alpha=-0.5), X, Ints((4,), 0, 5), (B, 3, 4), id="index_add-alpha"),
-    case(
-        lambda x, i, v: x.index_add(0, i, v),
-        Ints(FIXED),
-        Ints((4,), 0, 2),
-        Ints((4, 3, 5)),
-        id="index_add-int",
-        dtypes=ONE,
-    ),
-    case(lambda x, i, v: x.index_add(0, i, v), (3,), Ints((4,), 0, 3), (4,), id="index_add-1d", dtypes=ONE),
-)
-def test_adding(function, inputs, dtype):
-    check(function, inputs, dtype)
-
-
-FIRST = torch.zeros(2, dtype=torch.int64)
-
-
-@pytest.mark.parametrize(
-    "function, words",
-    [
-        (lambda x: x.index_put((FIRST,), x[:2], accumulate=True), "accumulate"),
-        (lambda x: x.clone().index_put((x > 0,), x[0, :2]), "same for all"),
-        (lambda x: x.scatter_add(0, torch.zeros(4, 1, dtype=torch.int64), x), "smaller"),
-        (
-            lambda x: x.repeat(1, 2048).scatter_add(1, torch.zeros(4, 4096, dtype=torch.int64), x.repeat(1, 2048)),
-            "pairs",
-        ),
-        (lambda x: x.scatter(0, FIRST[None], x, reduce="multiply"), "combine"),
-        (lambda x: x.scatter_reduce(0, FIRST[None], x, "amax"), "combine"),
-        (lambda x: x.scatter_reduce(0, FIRST[None], x, "sum", include_self=False), "include_self"),
-    ],
-)
-def test_refused(function, words):
-    with pytest.raises(trtconv.UnsupportedArgumentError, match=words):
-        trtconv.convert(Function(function), (torch.randn(4, 2),))
 
 
 def test_places_that_python_reads_are_refused():
