@@ -35,8 +35,8 @@ def scatter_reduce(net: Network, x: Any, dim: int, index: Any, src: Any, reduce:
     """
     shape, given = net.shape(x), net.shape(index)
     if not shape:
-        vectors = [net.reshape(each, (1,)) for each in (x, index, src)]
-        return net.reshape(scatter_reduce(net, vectors[0], 0, *vectors[1:], reduce, include_self), ())
+        x, index, src = (net.reshape(each, (1,)) for each in (x, index, src))
+        return net.reshape(scatter_reduce(net, x, 0, index, src, reduce, include_self), ())
     dim %= len(shape)
     if not same(net.shape(src), given):
         src = net.slice(src, [0] * len(shape), given)

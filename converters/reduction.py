@@ -205,15 +205,15 @@ def _at_least_zero(net: Network, count: Size, correction: float) -> Any:
 
 @converter(aten.linalg_vector_norm.default)
 def vector_norm(net: Network, x: Any, ord: float, dim: Dims, keepdim: bool, dtype: object) -> Any:
-    return _norm(net, x, ord, dim, keepdim)
+    return norm_of(net, x, ord, dim, keepdim)
 
 
 @converter(aten.norm.Scalar, aten.norm.ScalarOpt_dim, aten.norm.ScalarOpt_dtype, aten.norm.ScalarOpt_dim_dtype)
 def norm(net: Network, x: Any, p: float | None, dim: Dims = None, keepdim: bool = False, dtype: object = None) -> Any:
-    return _norm(net, x, 2 if p is None else p, dim, keepdim)
+    return norm_of(net, x, 2 if p is None else p, dim, keepdim)
 
 
-def _norm(net: Network, x: Any, p: float, dim: Dims, keepdim: bool) -> Any:
+def norm_of(net: Network, x: Any, p: float, dim: Dims, keepdim: bool) -> Any:
     """sum(|x|^p)^(1/p), its limits at the infinities, and the number of elements that aren't 0 for p = 0."""
     x = net.unary(net.cast(x, wide_dtype(net.output.dtype)), trt.UnaryOperation.ABS)
     if abs(p) == math.inf:
@@ -223,13 +223,6 @@ def _norm(net: Network, x: Any, p: float, dim: Dims, keepdim: bool) -> Any:
     else:
         result = power(net, reduced(net, power(net, x, p), "SUM", dim, keepdim), 1 / p)
     return net.cast(result, net.output.dtype)
-
-
-@converter(aten.dist.default)
-def dist(net: Network, x: Any, other: Any, p: float) -> Any:
-    """The norm of the difference."""
-    dtype = wide_dtype(net.output.dtype)
-    return _norm(net, net.elementwise(x, other, trt.ElementWiseOperation.SUB, dtype), p, None, False)
 
 
 @converter(aten.logsumexp.default)

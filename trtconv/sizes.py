@@ -27,7 +27,8 @@ def largest(size: Size) -> int:
     """The largest that a size becomes over the ranges of the inputs' sizes."""
     if not isinstance(size, torch.SymInt) or is_static(size):
         return int(expression(size))
-    return int(size.node.shape_env.bound_sympy(expression(size)).upper)
+    limits: Any = size.node.shape_env
+    return int(limits.bound_sympy(expression(size)).upper)
 
 
 def expression(size: Size) -> Any:
