@@ -68,19 +68,6 @@ def gather(net: Network, x: Any, dim: int, index: Any, sparse_grad: bool) -> Any
     return net.known(layer.get_output(0), wanted)
 
 
-# Whole, since torch broadcasts by numbers, which it takes from symbols.
-@converter(torch.take_along_dim)
-def take_along_dim(net: Network, input: Any, indices: Any, dim: int | None = None) -> Any:
-    """`gather` with both operands broadcast and negative indices; of the flattened tensor without `dim`."""
-    if dim is None:
-        return take(net, input, net.reshape(indices, net.output.shape))
-    dim %= len(net.output.shape)
-    size = net.shape(input)[dim]
-    places = counted_from_start(net, net.expand(net.cast(indices, torch.int64), net.output.shape), size)
-    shape = [size if axis == dim else n for axis, n in enumerate(net.output.shape)]
-    return gather(net, net.expand(input, shape), dim, places, False)
-
-
 @converter(aten.take.default)
 def take(net: Network, x: Any, index: Any) -> Any:
     """Elements of the flattened tensor."""

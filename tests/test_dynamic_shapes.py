@@ -120,6 +120,28 @@ def test_a_decision_at_the_end_of_the_range_is_seen():
         trtconv.convert(Function(function), torch.randn(2, 3), dynamic_shapes={"args": {0: {0: Dim(1, 5)}}})
 
 
+def test_another_way_of_torch_to_the_same_result_is_taken():
+    """torch leaves out a transposition and an axis where a size is 1."""
+
+    def function(x, y):
+        x = x.clone()
+        x[:, torch.tensor([0, 2])] = y
+        return x
+
+    sizes = {0: {0: Dim(1, 5)}, 1: {0: Dim(1, 5)}}
+    module = Function(function)
+    converted = trtconv.convert(module, (torch.randn(2, 3), torch.randn(2, 2)), dynamic_shapes={"args": sizes})
+    for batch in (1, 5):
+        assert compare(module, converted, (torch.randn(batch, 3), torch.randn(batch, 2))).correct
+
+
+def test_functions_that_fix_a_size_are_refused(monkeypatch):
+    monkeypatch.setattr("trtconv.capture.session.REWRITTEN", {})
+    module = Function(lambda x: torch.take_along_dim(x, x.argsort(1), 1))
+    with pytest.raises(trtconv.CaptureError, match=r"take_along_dim takes numbers only for sizes, not args\[0\]\.0"):
+        trtconv.convert(module, torch.randn(2, 3), dynamic_shapes={"args": {0: {0: Dim(1, 5)}}})
+
+
 def test_static_conversions_have_no_symbols():
     converted = trtconv.convert(Net().eval(), torch.randn(2, 3, 16, 12))
     types = {converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)}

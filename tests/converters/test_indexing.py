@@ -37,6 +37,12 @@ ROWS, COLUMNS = torch.tensor([0, 2, -1]), torch.tensor([4, -5, 1])
     case(lambda x: x[:, None, ROWS, ::2], X, id="with-none-and-step", dtypes=ONE),
     case(lambda x: x[torch.arange(x.shape[0]), ROWS[:2]], (2, 3, 5), id="arange", dtypes=ONE),
     case(lambda x, i: x[torch.arange(2), i], (2, 3, 5), Ints((2,), 0, 3), id="pick", dtypes=ONE),
+    case(lambda x: x[:, torch.tensor([True, False, True])], X, id="constant-mask", dtypes=ONE),
+    case(lambda x: x[:, torch.tensor([True, False, True]), ROWS[:2]], X, id="constant-mask-and-row", dtypes=ONE),
+    case(lambda x, i: x[i], (4, 3), Ints((), -4, 4), id="number", dtypes=ONE),
+    case(lambda x, i: x[:, i], X, Ints((), -3, 3), id="number-inside", dtypes=ONE),
+    case(lambda x, i: x[..., None, i, 1:], X, Ints((), -3, 3), id="number-after-ellipsis", dtypes=ONE),
+    case(lambda x, i: x[i, ..., 1], X, Ints((), 0, 1), id="number-before-ellipsis", dtypes=ONE),
     case(lambda x: x[:, ROWS], Ints(X), id="of-int", dtypes=ONE),
     case(lambda x: x[:, ROWS], Bools(X), id="of-bool", dtypes=ONE),
     case(lambda i: torch.arange(12.0).reshape(3, 4)[i], I3, id="of-constant", dtypes=ONE),
@@ -50,14 +56,10 @@ ROWS, COLUMNS = torch.tensor([0, 2, -1]), torch.tensor([4, -5, 1])
     case(lambda x, i: x.gather(0, i), (), Ints((), 0, 1), id="gather-0d", dtypes=ONE),
     case(lambda x, i: x.gather(1, i), Bools(X), Ints(X, 0, 3), id="gather-bool", dtypes=ONE),
     case(lambda x: x.gather(1, torch.zeros(2, 1, 5, dtype=torch.int64)), (2, 3, 5), id="gather-constant", dtypes=ONE),
-    case(lambda x, i: x.take_along_dim(i, 1), (2, 3, 5), Ints((2, 2, 5), 0, 3), id="take_along_dim", dtypes=ONE),
-    case(
-        lambda x, i: torch.take_along_dim(x, i, -1),
-        (2, 3, 5),
-        Ints((2, 1, 2), 0, 5),
-        id="take_along_dim-wide",
-        dtypes=ONE,
-    ),
+    case(lambda x, i: x.take_along_dim(i, 1), X, Ints((B, 2, 5), -3, 3), id="take_along_dim", dtypes=ONE),
+    case(lambda x, i: torch.take_along_dim(x, i, -1), X, Ints((1, 1, 2), 0, 5), id="take_along_dim-wide", dtypes=ONE),
+    case(lambda x: x.take_along_dim(x.argsort(1), dim=1), X, id="take_along_dim-sorted", dtypes=ONE),
+    case(torch.take_along_dim, X, Ints((7,), 0, 30), id="take_along_dim-all", dtypes=ONE),
     case(torch.take_along_dim, (2, 3, 5), Ints((7,), 0, 30), id="take_along_dim-flat", dtypes=ONE),
     case(torch.take, (2, 3, 5), Ints((2, 2), 0, 30), dtypes=ONE),
     case(F.embedding, Ints((B, 3), 0, 7), (7, 4), id="embedding", dtypes=HALF),
@@ -102,9 +104,22 @@ def assign(*place):
     case(assign(slice(None)), X, X, id="slice-all", dtypes=ONE),
     case(assign(..., slice(0, None, 2)), X, (B, 3, 3), id="slice-step", dtypes=HALF),
     case(assign(slice(None), slice(1, None, 2), slice(1, 4)), X, (B, 1, 3), id="slice-two", dtypes=ONE),
-    case(assign(slice(None), SOME), FIXED, (2, 2, 5), id="indices", dtypes=HALF),
+    case(assign(slice(None), SOME), X, (B, 2, 5), id="indices", dtypes=HALF),
+    case(assign(slice(None), SOME), X, (1, 2, 5), id="indices-1", dtypes=ONE),
+    case(assign(slice(None), SOME, slice(1, 3)), X, (B, 2, 2), id="indices-slice", dtypes=ONE),
+    case(writes(lambda x, i, v: x.__setitem__(i, v)), (4, 3), Ints((), -4, 4), (3,), id="number", dtypes=ONE),
+    case(writes(lambda x, i, v: x.__setitem__((slice(None), i), v)), X, Ints((), -3, 3), X[::2], id="number-inside"),
+    case(writes(lambda x, i, v: x.__setitem__((..., i, 1), v)), X, Ints((), -3, 3), (), id="number-one", dtypes=ONE),
+    case(
+        writes(lambda x, i, v: x.__setitem__((torch.arange(x.shape[0]), i), v)),
+        X,
+        Ints((B,), -3, 3),
+        (B, 5),
+        id="indices-of-each",
+        dtypes=ONE,
+    ),
     case(assign(slice(None), ROWS), X, (), id="indices-number", dtypes=ONE),
-    case(assign(slice(None), ROWS, COLUMNS), FIXED, (2, 3), id="indices-two", dtypes=ONE),
+    case(assign(slice(None), ROWS, COLUMNS), X, (B, 3), id="indices-two", dtypes=ONE),
     case(
         assign(ROWS[:2] * 0 + torch.tensor([0, 1]), slice(None), COLUMNS[:2]),
         (2, 3, 5),
@@ -112,7 +127,7 @@ def assign(*place):
         id="indices-apart",
         dtypes=ONE,
     ),
-    case(assign(slice(None), ROWS[:2, None], COLUMNS), FIXED, (2, 2, 3), id="indices-broadcast", dtypes=ONE),
+    case(assign(slice(None), ROWS[:2, None], COLUMNS), X, (B, 2, 3), id="indices-broadcast", dtypes=ONE),
     case(assign(slice(None), SOME), Ints(FIXED), Ints((2, 2, 5)), id="indices-int", dtypes=ONE),
     case(writes(lambda x: x.__setitem__(x > 0, 0)), X, id="mask", dtypes=HALF),
     case(writes(lambda x, m: x.__setitem__(m, -1.5)), (2, 3, 5), Bools((2,)), id="mask-rows", dtypes=ONE),
@@ -147,7 +162,7 @@ def test_writing(function, inputs, dtype):
 
 def test_places_that_python_reads_are_refused():
     with pytest.raises(trtconv.DataDependentError):
-        trtconv.convert(Function(lambda x, i: x[i]), (torch.randn(4, 2), torch.tensor(1)))
+        trtconv.convert(Function(lambda x, i: x[int(i)]), (torch.randn(4, 2), torch.tensor(1)))
 
 
 def test_masks_that_pick_elements_are_refused():

@@ -12,6 +12,7 @@ from torch._dynamo.source import ConstantSource
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
 from trtconv.capture.origin import is_library
+from trtconv.capture.trace import Origin
 from trtconv.dynamic import Range
 from trtconv.errors import CaptureError
 
@@ -33,6 +34,7 @@ class Symbols:
         self._sizes: dict[Range, torch.SymInt] = {}
         self._avoid = set(avoid)
         self._distinct = distinct
+        self._fixed: dict[sympy.Symbol, Origin] = {}
 
     def size(self, limits: Range) -> torch.SymInt:
         """The symbolic size of a range; always the same for equal ranges."""
@@ -60,10 +62,17 @@ class Symbols:
         self._avoid.add(chosen * step)
         return chosen
 
+    def note(self, origin: Origin) -> None:
+        """Remember a call if it is the first after which torch takes a dynamic size for a number."""
+        for symbol, value in self.env.replacements.items():
+            if value.is_number and symbol in self.ranges:
+                self._fixed.setdefault(symbol, origin)
+
     def check_decisions(self) -> None:
         """Raise if Python decided something by sizes that isn't the same over their whole ranges.
 
-        What torch decides inside, to choose a kernel, doesn't count: `forward` compares captures.
+        What torch decides inside, to choose a kernel, doesn't count: `forward` compares captures. What counts
+        is where its code takes the size of this capture for that of all.
 
         Raises:
             CaptureError: with the user's line, and the sizes for which each way holds.
@@ -77,6 +86,10 @@ class Symbols:
             if fails:
                 condition = readable(guard.expr, self.ranges)
                 raise CaptureError(_DECIDES.format(where=where, condition=condition, holds=holds, fails=fails))
+        for symbol, origin in self._fixed.items():
+            limits = self.ranges[symbol]
+            if limits.min != limits.max:
+                raise CaptureError(_FIXES.format(origin=origin, function=origin.function, name=limits.name))
 
     def _split(self, condition: Any) -> tuple[str, str]:
         """The sizes for which a condition holds, and those for which it doesn't, "" if there are none."""
@@ -122,4 +135,8 @@ _DECIDES = (
     "{where}: Python decides by a dynamic size: {condition} holds for {holds} and not for {fails}. An engine always "
     "runs the same layers: convert once for each part of the range (dynamic_shapes), or write the line so that it "
     "does the same for all sizes."
+)
+_FIXES = (
+    "{origin}: {function} takes numbers only for sizes, not {name}, which varies. Leave this size out of "
+    "dynamic_shapes, write the line in other functions, or register a converter for {function}."
 )
