@@ -11,9 +11,9 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import binary
 from trtconv.definition import Scalar
-from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
+from trtconv.sizes import product
 
 aten = torch.ops.aten
 
@@ -69,19 +69,23 @@ def _logical(operation: str) -> Callable[[Network, Any, Any], Any]:
     return lambda net, x, other: _logic(net, x, other, operation)
 
 
-def _bitwise(operation: str) -> Callable[[Network, Any, Any], Any]:
-    def convert(net: Network, x: Any, other: Any) -> Any:
-        if net.output.dtype is not torch.bool:
-            raise UnsupportedArgumentError("TensorRT has no bitwise operations on integers, only logic on bools")
-        return _logic(net, x, other, operation)
-
-    return convert
-
-
 for _name, _operation in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
     converter(getattr(aten, f"logical_{_name}").default)(_logical(_operation))
-    _packet = getattr(aten, f"bitwise_{_name}")
-    converter(_packet.Tensor, _packet.Scalar)(_bitwise(_operation))
+
+
+@converter(aten.isin.Tensor_Tensor, aten.isin.Tensor_Scalar, aten.isin.Scalar_Tensor)
+def isin(
+    net: Network, x: Any, assume_unique: bool, invert: bool, test_elements: Any = None, test_element: Any = None
+) -> Any:
+    """Whether each element is one of others, compared pair by pair; that they are unique is no more than a hint."""
+    shape = net.output.shape
+    others = test_element if test_elements is None else test_elements
+    elements, others = net.operands(x, others, dtype=promoted(x, others))
+    column = net.reshape(elements, (*shape, 1))
+    row = net.reshape(others, (product(net.shape(others)),))
+    equal = net.elementwise(column, row, trt.ElementWiseOperation.EQUAL)
+    count = net.reduce(net.cast(equal, torch.int32), trt.ReduceOperation.SUM, [len(shape)], False)
+    return net.elementwise(count, 0, getattr(trt.ElementWiseOperation, "EQUAL" if invert else "GREATER"))
 
 
 # -- choices ----------------------------------------------------------------------------------------

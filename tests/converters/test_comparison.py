@@ -1,17 +1,13 @@
 import operator
 
-import pytest
 import torch
-from cases import B, Bools, Function, Ints, case, cases, check
-
-import trtconv
+from cases import B, Bools, Ints, case, cases, check
 
 X = (B, 3, 5)
 ONE = (torch.float32,)
 FEW = Ints(X, -1, 2)
 ORDER = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
 LOGIC = (torch.logical_and, torch.logical_or, torch.logical_xor)
-BITS = (operator.and_, operator.or_, operator.xor)
 NAN = torch.tensor([float("nan"), 0.0, float("inf"), float("-inf"), 1.0])
 
 
@@ -56,19 +52,22 @@ def test_order(function, inputs, dtype):
     each(LOGIC, FEW, FEW, name="int"),
     each(LOGIC, Bools(X), FEW, name="bool-int"),
     each(LOGIC, X, Bools((5,)), name="float-bool", dtypes=(torch.float32, torch.float16)),
-    each(BITS, Bools(X), Bools(X), name="bool"),
-    case(lambda x: x & True, Bools(X), id="and-number", dtypes=ONE),
-    case(lambda x: x ^ True, Bools(X), id="xor-number", dtypes=ONE),
     case(lambda x, y: x.clone().logical_and_(y), Bools(X), Bools(X), id="in-place", dtypes=ONE),
 )
 def test_logic(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
-@pytest.mark.parametrize("function", BITS)
-def test_bits_of_integers_are_refused(function):
-    with pytest.raises(trtconv.UnsupportedArgumentError, match="bitwise"):
-        trtconv.convert(Function(lambda x: function(x, x)), (torch.arange(6),))
+@cases(
+    case(lambda x: torch.isin(x, torch.tensor([1, 2])), Ints(X), id="isin", dtypes=ONE),
+    case(torch.isin, Ints(X), Ints((2, 2)), id="isin-activation", dtypes=ONE),
+    case(lambda x, y: torch.isin(x, y, invert=True), Ints(X), X, id="isin-not", dtypes=ONE),
+    case(lambda x: torch.isin(x, 2), Ints(X), id="isin-number", dtypes=ONE),
+    case(lambda x: torch.isin(2, x, assume_unique=True), Ints((4,)), id="isin-of-number", dtypes=ONE),
+    case(lambda x: torch.isin(x.round(), torch.tensor([1.0, 0.0])), X, id="isin-float", dtypes=(torch.float32,)),
+)
+def test_membership(function, inputs, dtype):
+    check(function, inputs, dtype)
 
 
 @cases(
