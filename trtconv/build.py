@@ -14,9 +14,9 @@ from trtconv.dynamic import Range
 from trtconv.errors import BuildError
 from trtconv.logger import Messages, quiet
 from trtconv.network import Network
-from trtconv.passes import run_network_passes
+from trtconv.passes import network_passes
 from trtconv.plan import Plan, Segment
-from trtconv.reference import read
+from trtconv.reference import Graph, read
 from trtconv.signature import Signature, TensorSpec
 
 
@@ -55,16 +55,20 @@ def build_plan(
 
     Raises: as `build`.
     """
-    # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes.
-    with quiet():
-        graph = read(network.definition) if keep_network else None
-    run_network_passes(network, tf32=tf32)
+    # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes. Where there are
+    # none it is read after the build, in which TensorRT holds the weights twice: the peak is lower so.
+    passes = network_passes(tf32=tf32)
+    graph = _read(network) if keep_network and passes else None
+    for network_pass in passes:
+        network_pass(network)
     engine = build(network, signature.inputs, messages, tf32=tf32, compute_capabilities=compute_capabilities)
     clock.lap("build")
+    if keep_network and graph is None:
+        graph = _read(network)
     segment = Segment(
         tuple(spec.name for spec in signature.inputs),
         tuple(spec.name for spec in signature.outputs),
-        torch.frombuffer(bytearray(engine), dtype=torch.uint8),
+        torch.frombuffer(engine, dtype=torch.uint8),
         graph,
     )
     provenance = {
@@ -87,7 +91,7 @@ def build(
     *,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
-) -> bytes:
+) -> bytearray:
     """Build an engine and return its serialized form.
 
     Args:
@@ -95,7 +99,7 @@ def build(
         inputs: The inputs, with the ranges of their dynamic sizes.
         messages: An open collector of TensorRT's messages.
         tf32: Let TensorRT round the factors of fp32 products to TensorFloat-32. TensorRT-RTX does so whatever
-            is said here: `trtconv.passes.run_network_passes` keeps it from it.
+            is said here: `trtconv.passes.network_passes` keep it from it.
         compute_capabilities: For TensorRT-RTX, the GPUs to build for: ``["8.6", "12.0"]``. None leaves it to
             TensorRT-RTX, which builds for 8.0, 8.6, 8.9, 12.0 and 12.1.
 
@@ -115,7 +119,12 @@ def build(
     plan = network.builder.build_serialized_network(network.definition, config)
     if plan is None:
         raise BuildError(_explain(network, messages.errors()))
-    return bytes(plan)
+    return bytearray(plan)
+
+
+def _read(network: Network) -> Graph:
+    with quiet():
+        return read(network.definition)
 
 
 def _add_profiles(network: Network, config: Any, inputs: Sequence[TensorSpec]) -> None:

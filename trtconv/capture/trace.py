@@ -112,4 +112,21 @@ def _walk(structure: Any) -> Iterator[torch.Tensor]:
 
 def map_tensors(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
     """Replace each tensor in nested containers by `function(tensor)`."""
+    # Each call of a forward pass comes here several times; torch's pytree is ten times as slow.
+    kind = type(structure)
+    if isinstance(structure, torch.Tensor):
+        return function(structure)
+    if kind in _ATOMS:
+        return structure
+    if kind is tuple:
+        return tuple([map_tensors(function, item) for item in structure])
+    if kind is list:
+        return [map_tensors(function, item) for item in structure]
+    if kind is dict:
+        return {key: map_tensors(function, item) for key, item in structure.items()}
     return pytree.tree_map_only(torch.Tensor, function, structure)
+
+
+_ATOMS = frozenset(
+    {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, slice}
+)

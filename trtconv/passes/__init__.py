@@ -26,7 +26,6 @@ def run_trace_passes(trace: Trace) -> Trace:
     return trace
 
 
-def run_network_passes(network: Network, *, tf32: bool) -> None:
-    """Run the passes on a finished network that its options ask for."""
-    if not tf32 and trt.is_rtx():
-        use_full_precision(network)
+def network_passes(*, tf32: bool) -> tuple[Callable[[Network], None], ...]:
+    """The passes on a finished network that these options ask for, in order."""
+    return (use_full_precision,) if not tf32 and trt.is_rtx() else ()

@@ -80,7 +80,7 @@ class Layer:
 
     name: str
     type: str
-    attributes: Mapping[str, Any]
+    attributes: dict[str, Any]
     inputs: tuple[str | None, ...]
     outputs: tuple[str, ...]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from trtconv.reference.graph import Layer
 
 
-def factors_by_columns(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Keep by columns the constants that serve only as right factors of matrix products.
+def put_factors_by_columns(layers: Sequence[Layer]) -> None:
+    """Keep by columns, in place, the constants that serve only as right factors of matrix products.
 
     BLAS then multiplies a single row by such a matrix with one dot product for each column, as PyTorch's
     linear layers do. By rows it adds up one product after the other, which rounds three times as much
@@ -22,11 +22,6 @@ def factors_by_columns(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
             if name is not None:
                 (factors if is_product and index == 1 else others).add(name)
     chosen = factors - others
-    return tuple(
-        _by_columns(layer) if layer.type == "CONSTANT" and layer.outputs[0] in chosen else layer for layer in layers
-    )
-
-
-def _by_columns(layer: Layer) -> Layer:
-    weights = layer.attributes["weights"]
-    return replace(layer, attributes={**layer.attributes, "weights": weights.mT.contiguous().mT})
+    for layer in layers:
+        if layer.type == "CONSTANT" and layer.outputs[0] in chosen:
+            layer.attributes["weights"] = layer.attributes["weights"].mT.contiguous().mT

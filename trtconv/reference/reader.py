@@ -9,7 +9,7 @@ import numpy
 
 from trtconv import tensorrt as trt
 from trtconv.reference.graph import DataType, Graph, Layer, TensorType
-from trtconv.reference.layout import factors_by_columns
+from trtconv.reference.layout import put_factors_by_columns
 from trtconv.reference.weights import to_tensor
 
 _PADDED = ("stride_nd", "padding_mode", "pre_padding", "post_padding")
@@ -130,7 +130,8 @@ class _Reader:
         inputs = tuple(self._tensor(network.get_input(i), "network input") for i in range(network.num_inputs))
         layers = tuple(self._layer(network.get_layer(i)) for i in range(network.num_layers))
         outputs = tuple(network.get_output(i).name for i in range(network.num_outputs))
-        return Graph(inputs, outputs, factors_by_columns(layers), self.tensors)
+        put_factors_by_columns(layers)
+        return Graph(inputs, outputs, layers, self.tensors)
 
     def _tensor(self, tensor: Any, origin: str) -> str:
         name: str = tensor.name
