@@ -181,17 +181,22 @@ def test_code_is_told_that_it_is_captured():
     """As by torch.export, but other threads aren't."""
     seen = {}
 
+    def ask(thread):
+        seen[thread] = (torch.compiler.is_exporting(), torch.compiler.is_compiling())
+
     def function(x):
-        seen["here"] = torch.compiler.is_exporting()
-        other = threading.Thread(target=lambda: seen.update(other=torch.compiler.is_exporting()))
+        ask("here")
+        other = threading.Thread(target=ask, args=("other",))
         other.start()
         other.join()
         return x * 2 if torch.compiler.is_exporting() or x.all() else x
 
-    original = torch.compiler.is_exporting
+    originals = (torch.compiler.is_exporting, torch.compiler.is_compiling)
     trtconv.convert(Function(function), torch.randn(2))
-    assert seen == {"here": True, "other": False}
-    assert torch.compiler.is_exporting is original and not original()
+    assert seen == {"here": (True, True), "other": (False, False)}
+    assert originals == (torch.compiler.is_exporting, torch.compiler.is_compiling)
+    ask("after")
+    assert seen["after"] == (False, False)
 
 
 def test_training_mode_is_refused():

@@ -1,13 +1,12 @@
-"""Telling code that it is captured, through the question that torch has for it.
+"""Telling code that it is captured, through the questions that torch has for it.
 
-`torch.compiler.is_exporting` exists for code that would decide by sizes or values where it needn't: to leave
-out a mask that masks nothing, say. While a module is captured it answers True, to the capturing thread only:
-torch's own flag would be seen by all.
+`torch.compiler.is_exporting` and `is_compiling` exist for code that would decide by values where it needn't, to
+leave out a mask that masks nothing, or keep tensors for the next call. While a module is captured they answer
+True, to the capturing thread only: torch's own flags would be seen by all.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,34 +14,33 @@ from contextvars import ContextVar
 
 import torch
 
+_QUESTIONS = ("is_exporting", "is_compiling")
+
 _capturing: ContextVar[bool] = ContextVar("trtconv_capturing", default=False)
 _lock = threading.Lock()
-_replaced: list[Callable[[], bool]] = []
-"""What torch.compiler.is_exporting was before each capture under way."""
+_answers: list[dict[str, Callable[[], bool]]] = []
+"""For each capture under way, what torch's own functions were before the first."""
 
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """In this context and thread, `torch.compiler.is_exporting()` is True."""
+    """In this context and thread, `torch.compiler.is_exporting()` and `is_compiling()` are True."""
     token = _capturing.set(True)
     with _lock:
-        original = _replaced[0] if _replaced else torch.compiler.is_exporting
-        _replaced.append(original)
-        torch.compiler.is_exporting = _answer(original)
+        _answers.append(_answers[0] if _answers else {name: getattr(torch.compiler, name) for name in _QUESTIONS})
+        if len(_answers) == 1:
+            for name, original in _answers[0].items():
+                setattr(torch.compiler, name, _answer(original))
     try:
         yield
     finally:
         with _lock:
-            _replaced.pop()
-            if not _replaced:
-                torch.compiler.is_exporting = original
+            originals = _answers.pop()
+            if not _answers:
+                for name, original in originals.items():
+                    setattr(torch.compiler, name, original)
         _capturing.reset(token)
 
 
-@functools.cache
 def _answer(original: Callable[[], bool]) -> Callable[[], bool]:
-    @functools.wraps(original)
-    def is_exporting() -> bool:
-        return _capturing.get() or original()
-
-    return is_exporting
+    return lambda: _capturing.get() or original()
