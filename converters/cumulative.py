@@ -14,7 +14,7 @@ from trtconv.converters.bivariate import log_of_sum
 from trtconv.converters.creation import sequence
 from trtconv.network import Network
 from trtconv.registry import converter
-from trtconv.sizes import largest
+from trtconv.sizes import most
 
 aten = torch.ops.aten
 
@@ -115,7 +115,7 @@ def scan(
         return parts
     dim %= len(shape)
     distance = 1
-    while distance < largest(shape[dim]):
+    while distance < most(shape[dim]):
         start = [-distance if axis == dim else 0 for axis in range(len(shape))]
         before = tuple(
             net.slice(part, start, shape, mode=trt.SampleMode.FILL, fill=value)

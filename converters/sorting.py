@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.converters.creation import sequence
+from trtconv.converters.indexing import gather
 from trtconv.converters.shape import part
+from trtconv.definition import Scalar
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network, axes_mask
 from trtconv.registry import converter
-from trtconv.sizes import Size, is_static, product
+from trtconv.sizes import Size, is_static, most
 
 aten = torch.ops.aten
 
@@ -24,8 +28,8 @@ def extremes(net: Network, x: Any, k: Size, dim: int, largest: bool) -> tuple[An
     shape = net.shape(x)
     if not shape:
         return net.tensor(x), net.scalar(0, torch.int64)
-    if not is_static(k) or k > MOST_ELEMENTS:
-        raise UnsupportedArgumentError(f"TensorRT sorts out at most {MOST_ELEMENTS} elements; here it were {k}")
+    if most(k) > MOST_ELEMENTS:
+        raise UnsupportedArgumentError(f"TensorRT sorts out at most {MOST_ELEMENTS} elements; here it were {most(k)}")
     if net.dtype(x) is torch.bool:
         values, indices = extremes(net, net.cast(x, torch.int32), k, dim, largest)
         return net.cast(values, torch.bool), indices
@@ -34,7 +38,9 @@ def extremes(net: Network, x: Any, k: Size, dim: int, largest: bool) -> tuple[An
     if len(shape) == 1:  # the layer wants two axes
         x, axis = net.reshape(x, (1, *shape)), 1
     operation = trt.TopKOperation.MAX if largest else trt.TopKOperation.MIN
-    layer = net.add_topk(net.tensor(x), operation, int(k), axes_mask([axis]))
+    layer = net.add_topk(net.tensor(x), operation, int(k) if is_static(k) else 1, axes_mask([axis]))
+    if not is_static(k):
+        layer.set_input(1, net.cast(net.reshape(net.size_tensor([k]), ()), torch.int32))
     layer_shape = result if len(shape) > 1 else [1, *result]
     values, indices = (net.known(layer.get_output(i), layer_shape) for i in (0, 1))
     return net.reshape(values, result), net.reshape(net.cast(indices, torch.int64), result)
@@ -66,39 +72,59 @@ def kthvalue(net: Network, x: Any, k: Size, dim: int, keepdim: bool) -> list[Any
     return [net.reshape(part(net, each, dim, k - 1, 1) if net.shape(x) else each, shape) for each in both]
 
 
-@converter(aten.median.dim)
-def median(net: Network, x: Any, dim: int, keepdim: bool) -> list[Any]:
-    """The lower of the two in the middle."""
-    return kthvalue(net, x, (net.shape(x)[dim] - 1) // 2 + 1 if net.shape(x) else 1, dim, keepdim)
+@converter(aten.mode.default)
+def mode(net: Network, x: Any, dim: int, keepdim: bool) -> list[Any]:
+    """The smallest of the elements that have most equals, every pair compared; and the last place where it is."""
+    shape, dtype = net.shape(x), net.output.dtype
+    if not shape:
+        return [net.tensor(x), net.scalar(0, torch.int64)]
+    x = net.cast(x, torch.int32) if dtype is torch.bool else net.tensor(x)
+    axis = dim % len(shape)
+    column, row = (net.reshape(x, (*shape[:place], 1, *shape[place:])) for place in (axis + 1, axis))
+    equal = net.cast(_layer(net, column, row, "EQUAL"), torch.int32)
+    counts = net.reduce(equal, trt.ReduceOperation.SUM, [axis + 1], False)
+    most = _layer(net, counts, net.reduce(counts, trt.ReduceOperation.MAX, [axis], True), "EQUAL")
+    greatest = math.inf if dtype.is_floating_point else torch.iinfo(net.dtype(x)).max
+    candidates = net.select(most, x, greatest, net.dtype(x))
+    value = net.reduce(candidates, trt.ReduceOperation.MIN, [axis], True)
+    places = net.reshape(sequence(net, shape[axis]), [size if i == axis else 1 for i, size in enumerate(shape)])
+    found = net.select(_layer(net, x, value, "EQUAL"), places, 0, torch.int64)
+    last = net.reduce(found, trt.ReduceOperation.MAX, [axis], True)
+    return [net.reshape(each, net.output.shape) for each in (net.cast(value, dtype), last)]
 
 
-@converter(aten.median.default)
-def median_of_all(net: Network, x: Any) -> Any:
-    count = product(net.shape(x))
-    return kthvalue(net, net.reshape(x, [count]), (count - 1) // 2 + 1, 0, False)[0]
+def _layer(net: Network, a: Any, b: Any, operation: str) -> Any:
+    return net.elementwise(a, b, getattr(trt.ElementWiseOperation, operation))
 
 
-@converter(aten.bucketize.Tensor)
+@converter(aten.bucketize.Tensor, aten.bucketize.Scalar)
 def bucketize(net: Network, x: Any, boundaries: Any, out_int32: bool, right: bool) -> Any:
     """How many boundaries lie below each element, or up to it if `right`."""
-    return _count_below(net, boundaries, x, right)
+    return count_before(net, boundaries, x, right)
 
 
-@converter(aten.searchsorted.Tensor)
-def searchsorted(net: Network, x: Any, self: Any, out_int32: bool, right: bool, side: str | None) -> Any:
-    """For each element of `self` how many of the sorted `x` come before it."""
-    if len(net.shape(x)) != 1:
-        raise UnsupportedArgumentError("only one sorted sequence for all elements has layers, not one for each row")
-    return _count_below(net, x, self, right or side == "right")
+@converter(aten.searchsorted.Tensor, aten.searchsorted.Scalar)
+def searchsorted(
+    net: Network, x: Any, self: Any, out_int32: bool, right: bool, side: str | None, sorter: Any = None
+) -> Any:
+    """For each element of `self` how many of the sorted `x`, of its row if that has rows, come before it."""
+    if sorter is not None:
+        x = gather(net, x, -1, sorter, False)
+    return count_before(net, x, self, right or side == "right")
 
 
-def _count_below(net: Network, boundaries: Any, x: Any, up_to: bool) -> Any:
+def count_before(net: Network, boundaries: Any, x: Any, up_to: bool) -> Any:
+    """How many of the boundaries along the last axis lie below each element, or up to it; all of them for NaN."""
+    dtype = net.dtype(boundaries)
+    if not isinstance(x, Scalar):
+        dtype = torch.promote_types(dtype, net.dtype(x))
+    boundaries, x = (net.operands(each, dtype=dtype)[0] for each in (boundaries, x))
+    *batch, count = net.shape(boundaries)
     shape = net.shape(x)
-    dtype = torch.promote_types(net.dtype(x), net.dtype(boundaries))
-    column = net.reshape(x, [*shape, 1])
-    if up_to:  # not above
-        above = net.elementwise(boundaries, column, trt.ElementWiseOperation.GREATER, dtype)
-        before = net.unary(above, trt.UnaryOperation.NOT)
-    else:
-        before = net.elementwise(boundaries, column, trt.ElementWiseOperation.LESS, dtype)
-    return net.reduce(net.cast(before, net.output.dtype), trt.ReduceOperation.SUM, [len(shape)], False)
+    row = net.reshape(boundaries, (*batch, 1, count)) if batch else boundaries
+    column = net.reshape(x, (*shape, 1))
+    after = _layer(net, row, column, "GREATER")
+    if not up_to:
+        after = _layer(net, after, _layer(net, row, column, "EQUAL"), "OR")
+    before = net.cast(net.unary(after, trt.UnaryOperation.NOT), net.output.dtype)
+    return net.reduce(before, trt.ReduceOperation.SUM, [len(shape)], False)

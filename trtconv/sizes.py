@@ -23,7 +23,7 @@ def is_static(size: Size) -> bool:
     return not isinstance(size, torch.SymInt) or expression(size).is_number
 
 
-def largest(size: Size) -> int:
+def most(size: Size) -> int:
     """The largest that a size becomes over the ranges of the inputs' sizes."""
     if not isinstance(size, torch.SymInt) or is_static(size):
         return int(expression(size))
