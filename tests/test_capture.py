@@ -241,10 +241,13 @@ def test_nothing_of_the_callers_is_changed():
             super().__init__()
             self.linear = nn.Linear(4, 4)
             self.cache = None
+            self.tables, self.results = {"of": 2}, [1]
 
         def forward(self, x):
             self.cache = self.linear(x)
             self.extra = 1
+            self.tables[x.device] = self.linear.weight[0]
+            self.results.append(x)
             return self.cache
 
     module = Caches().eval()
@@ -255,6 +258,7 @@ def test_nothing_of_the_callers_is_changed():
     relu, attention = torch.relu, torch.backends.mha.get_fastpath_enabled()
     trtconv.convert(module, [x])
     assert module.cache is None and set(module.__dict__) == attributes
+    assert module.tables == {"of": 2} and module.results == [1]
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(type(p) is nn.Parameter and p.requires_grad for p in module.parameters())
     assert torch.equal(x, x_before)

@@ -210,19 +210,28 @@ def _check_unchanged(state: list[tuple[str, torch.Tensor]], module: torch.nn.Mod
 
 @contextmanager
 def _attributes_restored(module: torch.nn.Module) -> Iterator[None]:
-    """Undo what the forward pass assigns to attributes of modules: it would be left with fake tensors."""
+    """Undo what the forward pass keeps in modules, as attributes or in lists and dicts there: fake tensors."""
     before = [
-        (table, dict(table))
+        (container, list(container) if isinstance(container, list) else dict(container))
         for child in module.modules()
-        for table in (child.__dict__, child._parameters, child._buffers, child._modules)
+        for container in (child.__dict__, *child.__dict__.values())
+        if isinstance(container, (dict, list))
     ]
     try:
         yield
     finally:
-        for table, saved in before:
-            if table.keys() != saved.keys() or any(table[key] is not value for key, value in saved.items()):
-                table.clear()
-                table.update(saved)
+        for container, saved in before:
+            _restore(container, saved)
+
+
+def _restore(container: Any, saved: Any) -> None:
+    """Give a dict or list its saved contents again."""
+    if isinstance(container, list):
+        if list(map(id, container)) != list(map(id, saved)):
+            container[:] = saved
+    elif container.keys() != saved.keys() or any(container[key] is not value for key, value in saved.items()):
+        container.clear()
+        container.update(saved)
 
 
 __all__ = ["Captured", "capture"]
