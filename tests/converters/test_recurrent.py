@@ -73,6 +73,9 @@ class Stepwise(nn.Module):
     case(Initial(nn.RNN(3, 5, bidirectional=True)), X, (2, B, 5), id="RNN-state", dtypes=FLOAT),
     case(Initial(nn.GRU(3, 5)), (4, 3), (1, 5), id="GRU-state-unbatched", dtypes=FLOAT),
     case(LastStep(), (B, 4, 3)),
+    case(nn.LSTM(3, 5, 2, bidirectional=True, proj_size=2), (B, 2, 3), id="LSTM-length", dtypes=FLOAT),
+    case(nn.GRU(3, 5, bidirectional=True, batch_first=True), (2, B, 3), id="GRU-length", dtypes=FLOAT),
+    case(nn.RNN(3, 5), (B, 2, 3), id="RNN-length", dtypes=FLOAT),
     case(nn.LSTM(3, 40), (20, B, 3), id="LSTM-long"),
     case(nn.GRU(3, 40), (20, B, 3), id="GRU-long"),
 )
