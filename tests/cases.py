@@ -91,13 +91,13 @@ def check(function: Any, inputs: tuple[Any, ...], dtype: torch.dtype, **options:
     module = function if isinstance(function, torch.nn.Module) else Function(function)
     module = module.to(dtype).eval()
     converted = trtconv.convert(module, tuple(draw(spec, dtype) for spec in inputs), **options)
-    _compare(module, converted, lambda number: tuple(draw(spec, dtype) for spec in inputs), 2)
+    compare_draws(module, converted, lambda number: tuple(draw(spec, dtype) for spec in inputs), 2)
     if dtype is torch.float32 and not options:
         _check_dynamic(module, inputs)
     return converted
 
 
-def _compare(
+def compare_draws(
     module: torch.nn.Module, converted: trtconv.TRTModule, inputs: Callable[[int], tuple[Any, ...]], least: int
 ) -> None:
     """Compare on several inputs at once, by the largest errors of each side.
@@ -144,7 +144,7 @@ def _check_dynamic(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
             shapes.setdefault(parameters[starred].name, {})[index - starred] = spec
     converted = trtconv.convert(module, example, dynamic_shapes=shapes)
     sizes = (1, 2, 7, 5)
-    _compare(
+    compare_draws(
         module,
         converted,
         lambda number: tuple(draw(_resized(spec, sizes[number % len(sizes)]), torch.float32) for spec in inputs),
