@@ -32,6 +32,7 @@ from families import SOURCES, Example, examples, randomize
 from report import write_table
 
 import trtconv
+from trtconv import registry
 from trtconv.inspect import Comparison, compare
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -136,6 +137,7 @@ def _versions() -> str:
 def run_all(chosen: Sequence[tuple[str, Example]], workers: int) -> None:
     """Measure each model in a process of its own, as many at once as there are workers and memory for."""
     context = multiprocessing.get_context("fork")  # the imports are done once, in this process
+    registry.find(torch.relu)  # loads the converters
     room = psutil.virtual_memory().available / 2**30 - 2
     waiting = list(chosen)
     running: dict[Any, tuple[str, Example, float]] = {}
