@@ -135,6 +135,13 @@ def test_another_way_of_torch_to_the_same_result_is_taken():
         assert compare(module, converted, (torch.randn(batch, 3), torch.randn(batch, 2))).correct
 
 
+def test_a_decision_of_torch_between_the_ends_is_seen():
+    """torch drops the last window where the height is a multiple of 3."""
+    module = nn.AvgPool2d(2, stride=3, ceil_mode=True)
+    with pytest.raises(trtconv.CaptureError, match="at input.2 = (6|9|12|15) it calls"):
+        trtconv.convert(module, torch.randn(1, 2, 11, 11), dynamic_shapes={"input": {2: Dim(4, 16)}})
+
+
 def test_functions_that_fix_a_size_are_refused(monkeypatch):
     monkeypatch.setattr("trtconv.capture.session.REWRITTEN", {})
     module = Function(lambda x: torch.take_along_dim(x, x.argsort(1), 1))

@@ -38,7 +38,11 @@ def same_results(symbolic: Trace, static: Trace, sizes: Mapping[sympy.Symbol, in
 
 
 def run(trace: Trace, inputs: Sequence[torch.Tensor], sizes: Mapping[sympy.Symbol, int]) -> list[torch.Tensor]:
-    """The outputs of a trace for real inputs, its symbols standing for these sizes."""
+    """The outputs of a trace for real inputs, its symbols standing for these sizes.
+
+    Raises:
+        ValueError: a result doesn't have the size that the trace says.
+    """
     values = {id(fake): value for fake, value in zip(trace.inputs, inputs, strict=True)}
     last_reader: dict[int, Any] = {id(tensor): call for call in trace.calls for tensor in call.input_tensors()}
     last_reader.update(dict.fromkeys(map(id, trace.outputs)))
@@ -53,7 +57,10 @@ def run(trace: Trace, inputs: Sequence[torch.Tensor], sizes: Mapping[sympy.Symbo
         for fake in call.input_tensors():
             if last_reader[id(fake)] is call:
                 values.pop(id(fake), None)
-        values.update({id(fake): value for fake, value in zip(call.output_tensors(), results, strict=True)})
+        for fake, value in zip(call.output_tensors(), results, strict=True):
+            if value.shape != tuple(_number(n, sizes) if isinstance(n, torch.SymInt) else n for n in fake.shape):
+                raise ValueError(f"{call.origin}: {tuple(value.shape)} came, not {tuple(fake.shape)} at {sizes}")
+            values[id(fake)] = value
     return [real(tensor) for tensor in trace.outputs]
 
 

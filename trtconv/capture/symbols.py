@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sympy
@@ -18,6 +19,9 @@ from trtconv.errors import CaptureError
 
 _ENUMERATED = 4096
 """Up to so many combinations of sizes a condition is tried on all of them."""
+_DRAWS = 64
+"""The number of sizes among which an exception to one of torch's decisions is looked for."""
+_MOST_EXCEPTIONS = 4
 
 
 class Symbols:
@@ -91,6 +95,33 @@ class Symbols:
             if limits.min != limits.max:
                 raise CaptureError(_FIXES.format(origin=origin, function=origin.function, name=limits.name))
 
+    def points(self) -> list[dict[Range, int]]:
+        """Sizes at which to compare captures: the ranges' ends, and where torch's decisions turn out otherwise."""
+        symbols = list(self.ranges)
+        low, high = (
+            [getattr(limits, end) // limits.multiple_of for limits in self.ranges.values()] for end in ("min", "max")
+        )
+        found = [dict(zip(symbols, values, strict=True)) for values in (low, high)]
+        chance = random.Random(0)
+        for condition in dict.fromkeys(guard.expr for guard in self.env.guards):
+            if len(found) == 2 + _MOST_EXCEPTIONS:
+                break
+            if all(_holds(condition, point) for point in found):
+                found += itertools.islice((p for p in self._drawn(chance) if not _holds(condition, p)), 1)
+        return [
+            {limits: point[symbol] * limits.multiple_of for symbol, limits in self.ranges.items()} for point in found
+        ]
+
+    def _drawn(self, chance: random.Random) -> Iterator[dict[sympy.Symbol, int]]:
+        """Sizes at random, every other time near each other."""
+        for number in range(_DRAWS):
+            share = chance.random()
+            point = {}
+            for symbol, limits in self.ranges.items():
+                low, high = limits.min // limits.multiple_of, limits.max // limits.multiple_of
+                point[symbol] = low + int(share * (high - low + 1)) if number % 2 else chance.randint(low, high)
+            yield point
+
     def _split(self, condition: Any) -> tuple[str, str]:
         """The sizes for which a condition holds, and those for which it doesn't, "" if there are none."""
         symbols = sorted((s for s in condition.free_symbols if s in self.ranges), key=str)
@@ -102,6 +133,10 @@ class Symbols:
             (holds if result == sympy.true else fails).append(point)
         ranges = [self.ranges[symbol] for symbol in symbols]
         return _show(ranges, holds), _show(ranges, fails)
+
+
+def _holds(condition: Any, point: Mapping[sympy.Symbol, int]) -> bool:
+    return bool(condition.xreplace({symbol: sympy.Integer(n) for symbol, n in point.items()}) == sympy.true)
 
 
 def readable(expression: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
