@@ -9,12 +9,12 @@ from typing import Any
 
 _HEAD = """# Coverage
 
-What `make coverage` found: each model is captured, emitted and built for TensorRT, and the network that was built is run
-by the reference interpreter on inputs that it wasn't converted with. {machine}; {versions}.
+What `make coverage` found: each model is captured, emitted and built for TensorRT, and the network that was
+built is run by the reference interpreter on inputs that it wasn't converted with. {machine}; {versions}.
 
-**Correct** means: the largest error against PyTorch in float64 is at most twice the error of PyTorch's own float32 against
-it, plus one unit in the last place of the largest value. Of several outputs the one that comes nearest to its limit is shown.
-Weights are random unless the name says otherwise.
+**Correct** means: the largest error against PyTorch in float64 is at most twice the error of PyTorch's own
+float32 against it, plus one unit in the last place of the largest value. Of several outputs the one that comes
+nearest to its limit is shown. Weights are random unless the name says otherwise.
 """
 
 
@@ -24,7 +24,7 @@ def write_table(path: pathlib.Path, rows: Sequence[Any], machine: str) -> None:
     parts = [_HEAD.format(machine=machine, versions="; ".join(versions))]
     families = [(family, list(members)) for family, members in groupby(rows, key=lambda row: row.family)]
     parts.append(
-        _table(
+        table(
             ("family", "models", "correct", "share"),
             [
                 (family, len(counted), good, f"{good / len(counted):.0%}" if counted else "-")
@@ -38,7 +38,7 @@ def write_table(path: pathlib.Path, rows: Sequence[Any], machine: str) -> None:
         failed = [row for row in rows if row.status in statuses]
         if failed:
             shown = [(row.family, row.name, row.status, _on_one_line(row.reason)) for row in failed]
-            parts += [f"## {heading}\n", _table(("family", "model", "status", "reason"), shown)]
+            parts += [f"## {heading}\n", table(("family", "model", "status", "reason"), shown)]
     for family, members in families:
         header = (
             "model",
@@ -53,7 +53,7 @@ def write_table(path: pathlib.Path, rows: Sequence[Any], machine: str) -> None:
         )
         correct = [row for row in members if row.status == "correct"]
         if correct:
-            parts += [f"## {family}\n", _table(header, [_numbers(row) for row in correct])]
+            parts += [f"## {family}\n", table(header, [_numbers(row) for row in correct])]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(parts))
 
@@ -64,7 +64,8 @@ def _numbers(row: Any) -> tuple[Any, ...]:
     return row.name, millions, row.calls, row.layers, f"{row.convert:.2f}", f"{row.build:.2f}", *errors
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
