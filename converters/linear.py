@@ -29,17 +29,17 @@ def product(net: Network, a: Any, b: Any) -> Any:
 
 def times_transposed(net: Network, x: Any, weight: torch.Tensor) -> Any:
     """x @ weight.T, the product of a linear layer."""
-    if is_activation(weight):
+    if not isinstance(weight, torch.Tensor) or is_activation(weight):
         return net.matmul(x, weight, transpose_b=True)
     # Stored [in, out]: 2 to 4 % faster on the GPU than [out, in] with a transposing product.
     return net.matmul(x, weight.detach().t())
 
 
-def product_along(net: Network, matrix: torch.Tensor, x: Any, axis: int) -> Any:
-    """Vectors along an axis of x times a constant [new size, size]."""
-    shape, count = net.shape(x), matrix.shape[0]
+def product_along(net: Network, matrix: Any, x: Any, axis: int) -> Any:
+    """Vectors along an axis of x times a matrix [new size, size]."""
+    shape, count = net.shape(x), net.shape(matrix)[0]
     if axis == len(shape) - 1:
-        return net.matmul(x, matrix.t())
+        return times_transposed(net, x, matrix)
     rows = net.reshape(x, (*shape[: axis + 1], math.prod(shape[axis + 1 :])))
     return net.reshape(net.matmul(matrix, rows), (*shape[:axis], count, *shape[axis + 1 :]))
 

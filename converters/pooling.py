@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.converters.creation import sequence
 from trtconv.converters.linear import product_along
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
-from trtconv.sizes import Size, Sizes, is_same, is_static
+from trtconv.sizes import Size, Sizes, is_same, is_static, largest
 
 aten = torch.ops.aten
 
@@ -35,6 +36,7 @@ class _Windows:
     Attributes:
         after: The padding on the right, with what the last window of ceil mode needs beyond torch's own.
         count: The number of windows, which is the size of the result.
+        surplus: Whether the padding makes room for a window too many, one that begins beyond the input.
     """
 
     size: tuple[int, ...]
@@ -43,6 +45,11 @@ class _Windows:
     after: tuple[int, ...]
     dilation: tuple[int, ...]
     count: Sizes
+    surplus: bool = False
+
+    def ends(self) -> tuple[int, ...]:
+        """How many places a window spans."""
+        return tuple(d * (w - 1) + 1 for d, w in zip(self.dilation, self.size, strict=True))
 
 
 def _windows(
@@ -59,20 +66,17 @@ def _windows(
 
     size, step = on_each(kernel_size), on_each(stride or kernel_size)
     before, spread = on_each(padding), on_each(dilation)
-    after = before
-    if ceil_mode:
-        ends = [(n - 1) * s + d * (w - 1) + 1 for n, s, d, w in zip(_static(count), step, spread, size, strict=True)]
-        after = tuple(max(p, end - (n + p)) for p, end, n in zip(before, ends, _static(sizes), strict=True))
-    return _Windows(size, step, before, after, spread, count)
-
-
-def _static(sizes: Sizes) -> tuple[int, ...]:
-    if not all(map(is_static, sizes)):
-        raise UnsupportedArgumentError(
-            f"where the windows end depends on the sizes {list(sizes)}, which have to be fixed: make these dimensions "
-            "static, or pool without ceil_mode (in adaptive pooling: to a size that divides them)"
-        )
-    return tuple(map(int, sizes))
+    windows = _Windows(size, step, before, before, spread, count)
+    if not ceil_mode:
+        return windows
+    if all(map(is_static, (*sizes, *count))):
+        reach = [(int(n) - 1) * s + end for n, s, end in zip(count, step, windows.ends(), strict=True)]
+        after = [max(p, end - (int(n) + p)) for p, end, n in zip(before, reach, sizes, strict=True)]
+        return dataclasses.replace(windows, after=tuple(after))
+    # Of sizes that aren't known: with a stride less 1 of padding more, rounding down comes to rounding up.
+    after = [p + s - 1 for p, s in zip(before, step, strict=True)]
+    surplus = any(a >= end for a, end in zip(after, windows.ends(), strict=True))
+    return dataclasses.replace(windows, after=tuple(after), surplus=surplus)
 
 
 def _batched(net: Network, x: Any, spatial: int) -> Any:
@@ -106,7 +110,13 @@ def _pool(net: Network, x: Any, kind: str, windows: _Windows, *, skip_padding: b
     layer.stride_nd, layer.pre_padding, layer.post_padding = windows.stride, windows.before, windows.after
     if kind == "AVERAGE":
         layer.average_count_excludes_padding = skip_padding
-    return net.known(layer.get_output(0), (*net.shape(x)[:2], *windows.count))
+    lead = net.shape(x)[:2]
+    if not windows.surplus:
+        return net.known(layer.get_output(0), (*lead, *windows.count))
+    padded = zip(net.shape(x)[2:], windows.before, windows.after, windows.size, windows.stride, strict=True)
+    counts = [(n + p + q - w) // s + 1 for n, p, q, w, s in padded]
+    result = net.known(layer.get_output(0), (*lead, *counts))
+    return net.slice(result, [0] * (2 + len(counts)), (*lead, *windows.count))
 
 
 def _max_of_slices(net: Network, x: Any, windows: _Windows) -> Any:
@@ -153,9 +163,11 @@ def avg_pool(
     if divisor_override is not None:
         result = net.mul(result, volume / divisor_override)
     elif count_include_pad and windows.after != windows.before:
-        counts = _counts(_static(net.shape(x)[2:]), windows)
-        result = net.mul(result, (volume / counts).to(net.output.dtype)[None, None])
-    return net.reshape(result, output)
+        for axis, factors in enumerate(_factors(net, net.shape(x)[2:], windows)):
+            ones = [1] * (len(windows.count) - 1 - axis)
+            column = net.reshape(factors, (1, 1, *(1 for _ in range(axis)), *net.shape(factors), *ones))
+            result = net.mul(net.cast(result, torch.float32), column)
+    return net.reshape(net.cast(result, net.output.dtype), output)
 
 
 def _lifted(windows: _Windows) -> _Windows:
@@ -167,17 +179,25 @@ def _lifted(windows: _Windows) -> _Windows:
         (0, *windows.after),
         (1, *windows.dilation),
         (1, *windows.count),
+        windows.surplus,
     )
 
 
-def _counts(sizes: Sequence[int], windows: _Windows) -> torch.Tensor:
-    """By what torch divides: padding counts on both sides, but not what ceil mode adds on the right."""
-    counts = torch.ones((), dtype=torch.float64)
-    for axis, size in enumerate(sizes):
-        starts = torch.arange(windows.count[axis], dtype=torch.float64) * windows.stride[axis]
-        inside = torch.clamp(size + 2 * windows.before[axis] - starts, max=windows.size[axis])
-        counts = counts.unsqueeze(-1) * inside
-    return counts
+def _factors(net: Network, sizes: Sizes, windows: _Windows) -> list[Any]:
+    """Along each axis the size of the windows by that by which torch divides.
+
+    Padding counts on both sides, but not what ceil mode adds on the right.
+    """
+    result = []
+    for n, p, w, s, count in zip(sizes, windows.before, windows.size, windows.stride, windows.count, strict=True):
+        if is_static(count) and is_static(n):
+            inside = torch.clamp(int(n) + 2 * p - torch.arange(int(count)) * s, max=w)
+            result.append(w / inside.to(torch.float32))
+        else:
+            room = net.sub(net.size_tensor([n + 2 * p]), net.mul(sequence(net, count), s))
+            inside = net.elementwise(room, w, trt.ElementWiseOperation.MIN)
+            result.append(net.div(float(w), net.cast(inside, torch.float32)))
+    return result
 
 
 @converter(aten._adaptive_avg_pool2d.default, aten._adaptive_avg_pool3d.default)
@@ -198,7 +218,7 @@ def adaptive_avg_pool(net: Network, x: Any, output_size: Sequence[Size]) -> Any:
     for axis, count in enumerate(output_size, start=2):
         size = net.shape(result)[axis]
         if not is_same(size, count):
-            result = product_along(net, _window_means(*_static((size, count))), result, axis)
+            result = product_along(net, _window_means(net, size, count), result, axis)
     return net.cast(net.reshape(result, output), net.output.dtype)
 
 
@@ -210,22 +230,51 @@ def _whole_axes(net: Network, x: Any, output_size: Sequence[Size], operation: An
 
 
 def _even_windows(sizes: Sizes, count: Sequence[Size]) -> _Windows | None:
-    """Windows of one size, side by side, or None where the sizes aren't multiples of the counts."""
-    pairs = [
-        (1, 1) if is_same(n, o) else (_static((n,))[0], _static((o,))[0]) for n, o in zip(sizes, count, strict=True)
-    ]
-    if any(n % o for n, o in pairs):
+    """Windows of one size, side by side, or None where the sizes aren't known to be multiples of the counts."""
+    pairs = [(1, 1) if is_same(n, o) else (n, o) for n, o in zip(sizes, count, strict=True)]
+    if any(not is_static(n) or not is_static(o) or int(n) % int(o) for n, o in pairs):
         return None
-    size, none = tuple(n // o for n, o in pairs), (0,) * len(pairs)
+    size, none = tuple(int(n) // int(o) for n, o in pairs), (0,) * len(pairs)
     return _Windows(size, size, none, none, (1,) * len(pairs), tuple(count))
 
 
-def _window_means(size: int, windows: int) -> torch.Tensor:
+def _window_means(net: Network, size: Size, windows: Size) -> Any:
     """[windows, size]: row i averages the places of window i."""
-    result = torch.zeros(windows, size)
-    for i, (start, stop) in enumerate(_adaptive_windows(size, windows)):
-        result[i, start:stop] = 1 / (stop - start)
-    return result
+    if is_static(size) and is_static(windows):
+        result = torch.zeros(int(windows), int(size))
+        for i, (start, stop) in enumerate(_adaptive_windows(int(size), int(windows))):
+            result[i, start:stop] = 1 / (stop - start)
+        return result
+    start, stop = adaptive_bounds(net, size, windows)
+    place = net.reshape(sequence(net, size), (1, size))
+    inside = net.elementwise(
+        net.elementwise(place, net.sub(start, 1), trt.ElementWiseOperation.GREATER),
+        net.elementwise(place, stop, trt.ElementWiseOperation.LESS),
+        trt.ElementWiseOperation.AND,
+    )
+    share = net.div(1.0, net.cast(net.sub(stop, start), torch.float32))
+    return net.select(inside, share, 0.0, torch.float32)
+
+
+def adaptive_bounds(net: Network, size: Size, windows: Size) -> tuple[Any, Any]:
+    """Where each window of an adaptive pool starts and stops, [windows, 1]."""
+    if is_static(size) and is_static(windows):
+        bounds = torch.tensor(_adaptive_windows(int(size), int(windows)))
+        return bounds[:, :1], bounds[:, 1:]
+    number = net.reshape(sequence(net, windows), (windows, 1))
+    length, count = (net.reshape(net.size_tensor([n]), (1, 1)) for n in (size, windows))
+    start = net.elementwise(net.mul(number, length), count, trt.ElementWiseOperation.FLOOR_DIV)
+    end = net.add(net.mul(net.add(number, 1), length), net.sub(count, 1))
+    return start, net.elementwise(end, count, trt.ElementWiseOperation.FLOOR_DIV)
+
+
+def most_places(size: Size, windows: Size) -> int:
+    """The number of places of the longest window of an adaptive pool."""
+    if not is_static(windows):
+        raise UnsupportedArgumentError(f"from {size} to {windows} elements, its windows may be of any length")
+    if is_static(size):
+        return max(stop - start for start, stop in _adaptive_windows(int(size), int(windows)))
+    return -(-largest(size) // int(windows)) + 1
 
 
 def _adaptive_windows(size: int, windows: int) -> list[tuple[int, int]]:
@@ -252,8 +301,11 @@ def _maxima_along(net: Network, x: Any, axis: int, count: Size) -> Any:
     size = net.shape(x)[axis]
     if is_same(size, count):
         return x
-    bounds = _adaptive_windows(*_static((size, count)))
-    longest = max(stop - start for start, stop in bounds)
-    places = [torch.tensor([min(start + k, stop - 1) for start, stop in bounds]) for k in range(longest)]
-    shifted = [net.gather(x, place, axis) for place in places]
-    return functools.reduce(lambda a, b: net.elementwise(a, b, trt.ElementWiseOperation.MAX), shifted)
+    if is_static(size) and is_static(count):
+        start, stop = (each.squeeze(1) for each in adaptive_bounds(net, size, count))
+        shifted = [net.gather(x, torch.minimum(start + k, stop - 1), axis) for k in range(most_places(size, count))]
+        return functools.reduce(lambda a, b: net.elementwise(a, b, trt.ElementWiseOperation.MAX), shifted)
+    start, stop = adaptive_bounds(net, size, count)
+    steps = torch.arange(most_places(size, count)).unsqueeze(0)
+    place = net.elementwise(net.add(start, steps), net.sub(stop, 1), trt.ElementWiseOperation.MIN)
+    return net.reduce(net.gather(x, place, axis), trt.ReduceOperation.MAX, [axis + 1], False)

@@ -152,6 +152,17 @@ def _check_dynamic(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
     )
 
 
+def check_sizes(function: Any, *shapes: tuple[int, ...]) -> None:
+    """Convert a function of one tensor for the ranges that these shapes span; compare at each of them."""
+    module = (function if isinstance(function, torch.nn.Module) else Function(function)).eval()
+    ends = [(min(sizes), max(sizes)) for sizes in zip(*shapes, strict=True)]
+    limits = {axis: trtconv.Dim(min=low, max=high) for axis, (low, high) in enumerate(ends) if low != high}
+    (parameter,) = inspect.signature(module.forward).parameters.values()
+    dynamic: Any = {0: limits} if parameter.kind is inspect.Parameter.VAR_POSITIONAL else limits
+    converted = trtconv.convert(module, torch.randn(shapes[0]), dynamic_shapes={parameter.name: dynamic})
+    compare_draws(module, converted, lambda number: (torch.randn(shapes[number % len(shapes)]),), len(shapes))
+
+
 def _shape(spec: Any) -> tuple[int, ...]:
     return spec if isinstance(spec, tuple) else spec.shape
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, Ints, case, cases, check
+from cases import B, Ints, case, cases, check, check_sizes
 from torch import nn
 
-from trtconv import ConversionError
+from trtconv import CaptureError, UnsupportedArgumentError
 
 FLOAT = (torch.float32,)  # where torch has no kernel for half precision on the CPU, or the case has no floats
 X1, X2, X3 = (B, 3, 11), (B, 3, 11, 10), (B, 3, 5, 7, 6)
@@ -120,12 +120,94 @@ def test_lp_pool(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+def rounded(pool):
+    """With numbers among which are equal ones."""
+    return lambda x: pool((x * 2).round())
+
+
+def with_infinities(pool):
+    return lambda x: pool(torch.where(x > -1, -torch.inf, x))
+
+
 @cases(
-    case(lambda x: F.max_pool2d(x, 2, return_indices=True), X2, id="max", dtypes=FLOAT),
-    case(lambda x: F.adaptive_max_pool2d(x, 3, return_indices=True), X2, id="adaptive", dtypes=FLOAT),
-    case(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), X2, id="unpool", dtypes=FLOAT),
-    case(nn.FractionalMaxPool2d(2, output_size=3), X2, id="fractional", dtypes=FLOAT),
+    case(rounded(lambda x: F.max_pool1d(x, 3, 2, 1, return_indices=True)), X1, id="1d"),
+    case(lambda x: F.max_pool1d(x, 3, 2, ceil_mode=True, return_indices=True), (3, 11), id="1d-ceil", dtypes=FLOAT),
+    case(lambda x: torch.max_pool1d_with_indices(x, 2), X1, id="torch.1d", dtypes=FLOAT),
+    case(rounded(nn.MaxPool2d(2, return_indices=True)), X2, id="2d"),
+    case(rounded(nn.MaxPool2d((3, 2), 2, (1, 0), return_indices=True)), X2, id="2d-pairs", dtypes=FLOAT),
+    case(rounded(nn.MaxPool2d(3, 2, 1, (2, 3), True, True)), X2, id="2d-dilation-ceil", dtypes=FLOAT),
+    case(with_infinities(nn.MaxPool2d(3, 2, 1, 2, True)), X2, id="2d-infinities", dtypes=FLOAT),
+    case(lambda x: F.max_pool2d(x.log(), 3, 2, 1, return_indices=True)[1], X2, id="2d-nan", dtypes=FLOAT),
+    case(lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True), Ints(X2), id="2d-int64", dtypes=FLOAT),
+    case(rounded(nn.MaxPool3d(2, 2, (1, 0, 1), return_indices=True)), X3, id="3d", dtypes=FLOAT),
+    case(rounded(lambda x: F.adaptive_max_pool1d(x, 4, return_indices=True)), X1, id="adaptive1d", dtypes=FLOAT),
+    case(lambda x: torch.adaptive_max_pool1d(x, 4)[1], X1, id="torch.adaptive1d", dtypes=FLOAT),
+    case(rounded(nn.AdaptiveMaxPool2d((4, 3), return_indices=True)), X2, id="adaptive2d"),
+    case(rounded(nn.AdaptiveMaxPool2d((None, 1), return_indices=True)), X2, id="adaptive2d-None", dtypes=FLOAT),
+    case(rounded(nn.AdaptiveMaxPool3d((2, 3, 4), return_indices=True)), (3, 5, 7, 6), id="adaptive3d", dtypes=FLOAT),
 )
-def test_indices_and_random_windows_are_refused(function, inputs, dtype):
-    with pytest.raises(ConversionError):
-        check(function, inputs, dtype)
+def test_max_pool_with_indices(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+class Unpooled(nn.Module):
+    """A pool and its inverse."""
+
+    def __init__(self, pool, unpool, sized=True):
+        super().__init__()
+        self.pool, self.unpool, self.sized = pool, unpool, sized
+
+    def forward(self, x):
+        return self.unpool(*self.pool(x), output_size=x.shape if self.sized else None)
+
+
+@cases(
+    case(Unpooled(nn.MaxPool1d(2, return_indices=True), nn.MaxUnpool1d(2)), X1, id="1d"),
+    case(Unpooled(nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)), X2, id="2d"),
+    case(Unpooled(nn.MaxPool2d(3, 2, 1, 1, True), nn.MaxUnpool2d(3, 2, 1)), X2, id="2d-all", dtypes=FLOAT),
+    case(Unpooled(nn.MaxPool2d(2, None, 0, 1, True), nn.MaxUnpool2d(2), False), (3, 8, 6), id="2d-unbatched"),
+    case(Unpooled(nn.MaxPool3d(2, return_indices=True), nn.MaxUnpool3d(2)), X3, id="3d", dtypes=FLOAT),
+    case(lambda x, i: F.max_unpool2d(x, i, 2), (B, 3, 1, 1), Ints((B, 3, 1, 1), 0, 4), id="2d-given", dtypes=FLOAT),
+)
+def test_max_unpool(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_random_windows_are_refused(dims):
+    pool = nn.FractionalMaxPool2d(2, output_size=3) if dims == 2 else nn.FractionalMaxPool3d(2, output_size=2)
+    with pytest.raises(UnsupportedArgumentError, match="random"):
+        check(pool, ((2, 3, 5, 5, 5)[: dims + 2],), torch.float32)
+
+
+SIZES = [(2, 3, 11, 10), (1, 3, 7, 13), (3, 3, 16, 16), (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        nn.MaxPool2d(2, 3, dilation=2, ceil_mode=True),
+        nn.AvgPool2d(2, 3, 1, ceil_mode=False),
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True, divisor_override=4),
+        nn.LPPool2d(2, 3, 2, ceil_mode=True),
+        nn.AdaptiveAvgPool2d((3, None)),
+        nn.AdaptiveAvgPool2d(7),
+        nn.AdaptiveMaxPool2d((3, 1)),
+        nn.AdaptiveMaxPool2d(7, return_indices=True),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True, return_indices=True),
+        Unpooled(nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)),
+        lambda x: F.interpolate(x, (7, 9), mode="area"),
+    ],
+    ids=repr,
+)
+def test_dynamic_sizes(function):
+    check_sizes(function, *SIZES)
+
+
+def test_windows_that_are_dropped_at_some_sizes_only_are_refused():
+    with pytest.raises(CaptureError, match="isn't the same for all sizes"):
+        check_sizes(nn.MaxPool2d(2, 3, ceil_mode=True), *SIZES)
+    check_sizes(nn.MaxPool2d(1, 3, ceil_mode=True), (2, 3, 11, 10), (2, 3, 12, 10))
