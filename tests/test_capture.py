@@ -222,6 +222,53 @@ def test_writing_to_a_buffer_is_refused():
     assert module.count == 0
 
 
+class Replaces(nn.Module):
+    """Puts another tensor in the place of its buffer before it uses it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.register_buffer("table", torch.zeros(1))
+
+    def forward(self, x):
+        table = self.table
+        self.table = self.function(table, x)
+        return x + self.table
+
+
+def test_a_table_made_anew_for_other_sizes_is_no_state():
+    module = Replaces(lambda table, x: torch.arange(4.0) if table.shape != x.shape else table)
+    converted = trtconv.convert(module, torch.randn(4))
+    assert torch.equal(module.table, torch.zeros(1))
+    assert torch.equal(converted(torch.ones(4)), torch.ones(4) + torch.arange(4.0))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda table, x: table + 1,
+        lambda table, x: torch.arange(4.0) if table.item() == 0 else torch.zeros(4),
+        lambda table, x: torch.ones(len(table.nonzero()), 4),
+        lambda table, x: x.clone(),
+        lambda table, x: x.add_(table).new_zeros(4),
+    ],
+    ids=["computed", "item", "nonzero", "input", "elsewhere"],
+)
+def test_state_in_the_place_of_a_buffer_is_refused(function):
+    with pytest.raises(trtconv.CaptureError, match="writes to table"):
+        trtconv.convert(Replaces(function), torch.randn(4))
+
+
+def test_a_result_that_is_the_replaced_buffer_is_refused():
+    class Gives(Replaces):
+        def forward(self, x):
+            before = self.table
+            return super().forward(x), before
+
+    with pytest.raises(trtconv.CaptureError, match="writes to table"):
+        trtconv.convert(Gives(lambda table, x: torch.arange(4.0)), torch.randn(4))
+
+
 def test_unsupported_calls_are_listed_at_once():
     def function(x):
         y = torch.fft.fft(x).real

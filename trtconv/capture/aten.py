@@ -69,7 +69,7 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         return DataDependentError(_SHAPE_DEPENDS.format(origin=self._origin(), func=func))
 
     def _run_on_constants(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        args, kwargs = map_tensors(self._constants.value, (args, kwargs))
+        args, kwargs = map_tensors(self._constants.read, (args, kwargs))
         return map_tensors(lambda real: self._constants.stand_in(self, real), func(*args, **kwargs))
 
 

@@ -33,6 +33,7 @@ class Constants:
         self._values: dict[int, torch.Tensor] = {}
         self._thunks: dict[int, tuple[OpOverload, tuple[Any, ...], dict[str, Any], Any]] = {}
         self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._read: list[torch.Tensor] = []
 
     def stand_in(self, mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
         """The fake tensor that stands for a real one; always the same for the same tensor."""
@@ -58,6 +59,16 @@ class Constants:
         """Say that `func(*args, **kwargs)`, all constants, computes the fake tensors in `output`."""
         for tensor in tensors_in(output):
             self._thunks.setdefault(id(tensor), (func, args, kwargs, output))
+
+    def read(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The value of a constant, for Python to decide by."""
+        self._read.append(tensor)
+        return self.value(tensor)
+
+    def is_read(self, tensor: torch.Tensor) -> bool:
+        """Tell whether Python read a constant's value, or another constant is computed of it."""
+        arguments = ((args, kwargs) for _, args, kwargs, _ in self._thunks.values())
+        return any(each is tensor for each in tensors_in((self._read, list(arguments))))
 
     def value(self, tensor: torch.Tensor) -> torch.Tensor:
         """The value of a constant."""

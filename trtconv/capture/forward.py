@@ -176,7 +176,7 @@ def _run(
             if after is not before:
                 written.append(place_among_inputs)
                 outputs.append(after)
-        _check_unchanged(state, module, session)
+        _check_unchanged(state, module, session, outputs)
     return _Run(session, list(inputs.values()), outputs, structure, tuple(written))
 
 
@@ -198,11 +198,19 @@ def _is_idle(module: torch.nn.Module) -> bool:
     return getattr(module, "p", None) == 0.0
 
 
-def _check_unchanged(state: list[tuple[str, torch.Tensor]], module: torch.nn.Module, session: Session) -> None:
-    """Refuse a forward pass that wrote to tensors it wasn't given, or put others in their place."""
+def _check_unchanged(
+    state: list[tuple[str, torch.Tensor]], module: torch.nn.Module, session: Session, outputs: list[torch.Tensor]
+) -> None:
+    """Refuse a forward pass that wrote to tensors it wasn't given, or put others in their place.
+
+    A table that it made anew, for sizes other than those of the last call, isn't state but a cache.
+    """
     changed = {id(tensor) for tensor in session.changed_constants()}
     buffers = dict(module.named_buffers())
-    names = [n for n, t in state if id(t) in changed or (n in buffers and buffers[n] is not t)]
+    replaced = {n: t for n, t in state if n in buffers and buffers[n] is not t}
+    names = [
+        n for n, t in state if id(t) in changed or (n in replaced and not session.is_cache(t, buffers[n], outputs))
+    ]
     if not changed and not names:
         return
     raise CaptureError(

@@ -125,6 +125,16 @@ class Session:
         """The parameters and buffers, or other tensors from outside, that the code wrote to."""
         return [real for real, seen, before in self._wrapped.values() if self.value_of(seen) is not before]
 
+    def is_cache(self, before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Tensor]) -> bool:
+        """Tell whether the code put a constant in the place of a tensor whose values it doesn't use."""
+        fake = self._stand_in(before)
+        used = tensors_in([outputs, *((call.args, call.kwargs) for call in self.calls)])
+        return (
+            not self._depends_on_input(after)
+            and not self.constants.is_read(fake)
+            and not any(tensor is fake for tensor in used)
+        )
+
     # -- what the two levels report -------------------------------------------------------------
 
     def _handle(
@@ -229,7 +239,7 @@ class Session:
     def _read_value(self, tensor: torch.Tensor, reader: str) -> Any:
         tensor = self._stand_in(tensor)
         if self.constants.is_constant(tensor):
-            value = self.constants.value(tensor)
+            value = self.constants.read(tensor)
             with _disable_current_modes():
                 return value.numpy(force=True) if reader == "__array__" else getattr(value.clone(), reader)()
         origin = self._origin()
