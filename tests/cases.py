@@ -16,6 +16,9 @@ from trtconv.inspect import Comparison, OutputComparison, compare
 MOST_DRAWS = 24
 """The number of inputs after which a result that is less precise than PyTorch's is wrong."""
 
+DEVICE = torch.device("cpu")
+"""Where converted modules run: with ``--device cuda`` on engines, without TensorFloat-32."""
+
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -66,6 +69,10 @@ class Function(torch.nn.Module):
 
 def draw(spec: Any, dtype: torch.dtype) -> Any:
     """New values for an input: a shape stands for normally distributed numbers of the case's dtype."""
+    return _draw(spec, dtype).to(DEVICE)
+
+
+def _draw(spec: Any, dtype: torch.dtype) -> Any:
     if isinstance(spec, Ints):
         return torch.randint(spec.low, spec.high, spec.shape, dtype=spec.dtype)
     if isinstance(spec, Uniform):
@@ -89,11 +96,20 @@ def cases(*rows: list[Any]) -> pytest.MarkDecorator:
 def check(function: Any, inputs: tuple[Any, ...], dtype: torch.dtype, **options: Any) -> trtconv.TRTModule:
     """Convert on some inputs; on others compare shape, dtype and values with torch."""
     module = function if isinstance(function, torch.nn.Module) else Function(function)
-    module = module.to(dtype).eval()
-    converted = trtconv.convert(module, tuple(draw(spec, dtype) for spec in inputs), **options)
+    module = module.to(DEVICE, dtype).eval()
+    converted = convert(module, tuple(draw(spec, dtype) for spec in inputs), **options)
     compare_draws(module, converted, lambda number: tuple(draw(spec, dtype) for spec in inputs), 2)
     if dtype is torch.float32 and not options:
         _check_dynamic(module, inputs)
+    return converted
+
+
+def convert(module: torch.nn.Module, args: tuple[Any, ...], **options: Any) -> trtconv.TRTModule:
+    """Convert for where the cases run."""
+    if DEVICE.type == "cpu":
+        return trtconv.convert(module, args, **options)
+    converted = trtconv.convert(module, args, **{"tf32": False, **options})
+    assert converted.backend(DEVICE) == "tensorrt"
     return converted
 
 
@@ -142,7 +158,7 @@ def _check_dynamic(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
             shapes[parameters[index].name] = spec
         else:
             shapes.setdefault(parameters[starred].name, {})[index - starred] = spec
-    converted = trtconv.convert(module, example, dynamic_shapes=shapes)
+    converted = convert(module, example, dynamic_shapes=shapes)
     sizes = (1, 2, 7, 5)
     compare_draws(
         module,
@@ -159,8 +175,9 @@ def check_sizes(function: Any, *shapes: tuple[int, ...]) -> None:
     limits = {axis: trtconv.Dim(min=low, max=high) for axis, (low, high) in enumerate(ends) if low != high}
     (parameter,) = inspect.signature(module.forward).parameters.values()
     dynamic: Any = {0: limits} if parameter.kind is inspect.Parameter.VAR_POSITIONAL else limits
-    converted = trtconv.convert(module, torch.randn(shapes[0]), dynamic_shapes={parameter.name: dynamic})
-    compare_draws(module, converted, lambda number: (torch.randn(shapes[number % len(shapes)]),), len(shapes))
+    module = module.to(DEVICE)
+    converted = convert(module, (draw(shapes[0], torch.float32),), dynamic_shapes={parameter.name: dynamic})
+    compare_draws(module, converted, lambda number: (draw(shapes[number % len(shapes)], torch.float32),), len(shapes))
 
 
 def _shape(spec: Any) -> tuple[int, ...]:

@@ -2,10 +2,21 @@
 
 import os
 
+import cases
 import pytest
 import torch
 
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where the converters' cases run: cpu, or cuda for engines")
+
+
+def pytest_configure(config):
+    cases.DEVICE = torch.device(config.getoption("--device"))
+    if cases.DEVICE.type == "cuda":  # PyTorch's own error is measured without TensorFloat-32 too
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def pytest_collection_modifyitems(items):
