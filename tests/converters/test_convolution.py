@@ -120,3 +120,12 @@ def test_weights(function, inputs, dtype):
 def test_strided_dilated_computed_kernel_is_refused():
     with pytest.raises(UnsupportedArgumentError, match="constant weights"):
         check(lambda x, w: F.conv_transpose2d(x, w, stride=2, dilation=2), ((2, 4, 5, 5), (4, 6, 3, 3)), FLOATS[0])
+
+
+def test_batch_norm_is_folded_without_loss():
+    """A bias that is large beside the weights costs none of their products' digits."""
+    module = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64)).eval()
+    with torch.no_grad():
+        module[0].weight.normal_(0, 0.0005)
+        module[1].bias.normal_(0, 0.05)
+    check(module, ((1, 64, 20, 20),), torch.float32)

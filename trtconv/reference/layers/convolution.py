@@ -34,10 +34,12 @@ def convolution(context: LayerContext) -> Kernel:
         batch, item = _split(x, rank)
         folded = widen(x).reshape(-1, *item)
         if simple:
-            y = convolve(folded, weight, bias, stride, pre, dilation, groups)
+            y = convolve(folded, weight, None, stride, pre, dilation, groups)
         else:
             padding = _padding(item[1:], window, stride, mode, pre, post)
-            y = convolve(F.pad(folded, padding), weight, bias, stride, 0, dilation, groups)
+            y = convolve(F.pad(folded, padding), weight, None, stride, 0, dilation, groups)
+        if bias is not None:  # oneDNN's convolutions of small kernels lose digits where they add it themselves
+            y.add_(bias.reshape(-1, *[1] * rank))
         return y.reshape(*batch, *y.shape[1:]).to(x.dtype)
 
     return kernel
