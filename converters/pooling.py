@@ -70,6 +70,11 @@ def _windows(
     if not ceil_mode:
         return windows
     if all(map(is_static, (*sizes, *count))):
+        # A window that is larger than the padded image ends with it.
+        inside = [
+            min(w, int(n) + 2 * p) if d == 1 else w for w, n, p, d in zip(size, sizes, before, spread, strict=True)
+        ]
+        windows = dataclasses.replace(windows, size=tuple(inside))
         reach = [(int(n) - 1) * s + end for n, s, end in zip(count, step, windows.ends(), strict=True)]
         after = [max(p, end - (int(n) + p)) for p, end, n in zip(before, reach, sizes, strict=True)]
         return dataclasses.replace(windows, after=tuple(after))

@@ -56,6 +56,8 @@ def test_max_pool(function, inputs, dtype):
     case(lambda x: F.avg_pool2d(x, 2, stride=None), X2, id="stride-None"),
     case(nn.AvgPool3d(2), X3, dtypes=FLOAT),
     case(nn.AvgPool3d((2, 3, 2), 2, (1, 1, 0), ceil_mode=True), X3, id="avg3d-ceil", dtypes=FLOAT),
+    case(nn.AvgPool2d((1280, 9), (1280, 3), (0, 1), ceil_mode=True), (B, 3, 5, 6), id="avg2d-window-over-the-end"),
+    case(nn.MaxPool2d((1280, 9), (1280, 3), (0, 1), ceil_mode=True), (B, 3, 5, 6), id="max2d-window-over-the-end"),
     case(nn.AvgPool3d(3, 2, 1, count_include_pad=False), X3, id="avg3d-exclude", dtypes=FLOAT),
     case(nn.AvgPool3d(2, divisor_override=3), X3, id="avg3d-divisor", dtypes=FLOAT),
     case(nn.AvgPool1d(3), (3, 11), id="avg1d-unbatched"),
