@@ -20,7 +20,7 @@ from trtconv.converters.linear import product_along
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
-from trtconv.sizes import Size, Sizes, is_same, is_static, largest
+from trtconv.sizes import Size, Sizes, is_same, is_static, most
 
 aten = torch.ops.aten
 
@@ -279,7 +279,7 @@ def most_places(size: Size, windows: Size) -> int:
         raise UnsupportedArgumentError(f"from {size} to {windows} elements, its windows may be of any length")
     if is_static(size):
         return max(stop - start for start, stop in _adaptive_windows(int(size), int(windows)))
-    return -(-largest(size) // int(windows)) + 1
+    return -(-most(size) // int(windows)) + 1
 
 
 def _adaptive_windows(size: int, windows: int) -> list[tuple[int, int]]:

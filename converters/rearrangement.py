@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.creation import sequence
+from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part
+from trtconv.converters.sorting import count_before
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
@@ -98,6 +100,14 @@ def repeat_interleave(net: Network, x: Any, repeats: int, dim: int | None) -> An
     return net.reshape(net.expand(column, [*shape[: dim + 1], repeats, *shape[dim + 1 :]]), net.output.shape)
 
 
+@converter(aten.repeat_interleave.Tensor)
+def place_repeated(net: Network, x: Any, output_size: Size | None) -> Any:
+    """Each place as often as `x` says: of the place i in the result, how many runs end before it."""
+    assert output_size is not None  # capture refuses a size that depends on values
+    ends = running_sum(net, net.cast(x, torch.int64), 0)
+    return net.cast(count_before(net, ends, sequence(net, output_size), up_to=True), net.output.dtype)
+
+
 # -- diagonals --------------------------------------------------------------------------------------
 
 
@@ -137,6 +147,19 @@ def _filled_after(net: Network, x: Any, size: Size, before: Size) -> Any:
     """`x` with zeros before and after along the last axis."""
     *batch, _ = net.shape(x)
     return net.slice(x, [*(0 for _ in batch), -before], [*batch, size], mode=trt.SampleMode.FILL)
+
+
+@converter(aten.block_diag.default)
+def block_diag(net: Network, tensors: Sequence[Any]) -> Any:
+    """Matrices along the diagonal, zeros elsewhere."""
+    width = net.output.shape[1]
+    rows, start = [], 0
+    for x in tensors:
+        matrix = net.tensor(x, net.output.dtype, rank=2)
+        columns = net.shape(matrix)[1]
+        rows.append(padded(net, matrix, [start, width - start - columns], "constant"))
+        start += columns
+    return net.concatenate(rows, 0)
 
 
 @converter(aten.trace.default)
@@ -215,30 +238,45 @@ def col2im(
     stride: Sequence[int],
 ) -> Any:
     """The sum of patches at their places in an image, along one axis after the other."""
-    if not all(map(is_static, output_size)):
-        raise UnsupportedArgumentError("an image of dynamic sizes has no layers")
     *batch, values, _ = net.shape(x)
     channels = values // product(kernel_size)
     counts = _positions(output_size, kernel_size, dilation, padding, stride)
     x = net.reshape(net.cast(x, wide_dtype(net.output.dtype)), [*batch, channels, *kernel_size, *counts])
     ahead = len(batch) + 1
-    x = net.permute(x, [*range(ahead), ahead + 2, ahead, ahead + 3, ahead + 1])
+    x = net.permute(x, [*range(ahead), ahead, ahead + 2, ahead + 1, ahead + 3])
     x = net.reshape(x, [*batch, channels, *(kernel_size[i] * counts[i] for i in (0, 1))])
     for i in (0, 1):
-        places = torch.arange(int(counts[i])).unsqueeze(1) * stride[i] + torch.arange(kernel_size[i]) * dilation[i]
-        x = _summed_at(net, x, ahead + i, (places - padding[i]).flatten(), int(output_size[i]))
+        each = (counts[i], kernel_size[i], dilation[i], padding[i], stride[i])
+        x = _summed_at(net, x, ahead + i, _sources(net, output_size[i], *each))
     return net.cast(x, net.output.dtype)
 
 
-def _summed_at(net: Network, x: Any, axis: int, places: torch.Tensor, size: int) -> Any:
-    """Along an axis of `size` the sum of the elements of `x` whose place it is."""
-    sources = [(places == place).nonzero().flatten().tolist() for place in range(size)]
-    most = max(map(len, sources))
+def _sources(net: Network, size: Size, count: Size, kernel_size: int, dilation: int, padding: int, stride: int) -> Any:
+    """[size, most]: which elements of `kernel_size` times `count` lie at a place; the one after the last is none."""
+    if not (is_static(size) and is_static(count)):
+        # Element k of a window lies at window * stride + k * dilation - padding.
+        steps = torch.arange(kernel_size).unsqueeze(0)
+        start = net.add(net.reshape(sequence(net, size), (size, 1)), padding - steps * dilation)
+        window = net.elementwise(start, stride, trt.ElementWiseOperation.FLOOR_DIV)
+        number = net.reshape(net.size_tensor([count]), (1, 1))
+        fits = net.elementwise(net.mul(window, stride), start, trt.ElementWiseOperation.EQUAL)
+        for bound, operation in ((-1, "GREATER"), (number, "LESS")):
+            within = net.elementwise(window, bound, getattr(trt.ElementWiseOperation, operation))
+            fits = net.elementwise(fits, within, trt.ElementWiseOperation.AND)
+        return net.select(fits, net.add(net.mul(steps, number), window), net.mul(number, kernel_size), torch.int64)
+    windows = torch.arange(int(count)) * stride - padding
+    places = (windows + torch.arange(kernel_size).unsqueeze(1) * dilation).flatten()
+    found = [(places == place).nonzero().flatten().tolist() for place in range(int(size))]
+    most = max(map(len, found))
+    return torch.tensor([each + [len(places)] * (most - len(each)) for each in found])
+
+
+def _summed_at(net: Network, x: Any, axis: int, sources: Any) -> Any:
+    """The sums of the elements along an axis that are named for each place."""
     shape = list(net.shape(x))
     shape[axis] += 1  # a zero stands for what isn't there
     x = net.slice(x, [0] * len(shape), shape, mode=trt.SampleMode.FILL)
-    index = torch.tensor([found + [len(places)] * (most - len(found)) for found in sources])
-    return net.reduce(net.gather(x, index, axis), trt.ReduceOperation.SUM, [axis + 1], False)
+    return net.reduce(net.gather(x, sources, axis), trt.ReduceOperation.SUM, [axis + 1], False)
 
 
 @converter(aten.as_strided.default)

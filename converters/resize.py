@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from trtconv import tensorrt as trt
+from trtconv.converters.interpolation import antialiased_weights, linear_weights, nearest, scales_alike
 from trtconv.converters.linear import product_along
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
@@ -68,15 +69,17 @@ class _Axis:
         return is_same(self.size, self.count) and self.scale in (None, 1.0)
 
     def has_ratio_of_sizes(self) -> bool:
-        """Whether steps of 1 / scale are steps of size / count, as the layer takes them."""
+        """Whether the layer takes steps of 1 / scale: of known sizes it takes steps of size / count."""
         if self.scale is None:
             return True
-        return int(self.size) * self.scale == int(self.count) if self.is_static() else self.scale.is_integer()
+        if self.is_static():
+            return int(self.size) * self.scale == int(self.count)
+        return self.scale.is_integer() or scales_alike(self.size, self.scale)
 
     def divides(self) -> bool:
-        """Whether nearest neighbours are the same however the ratio is rounded; assumed of symbols."""
+        """Whether nearest neighbours are the same however the ratio is rounded; assumed of two symbols."""
         if not self.is_static():
-            return True
+            return self.scale is None or self.scale.is_integer()
         size, count = int(self.size), int(self.count)
         return count % size == 0 or size % count == 0
 
@@ -116,11 +119,14 @@ def _interpolate(net: Network, name: str, x: Any, align_corners: bool, scales: S
     for place, axis in enumerate(axes, start=2):
         if axis.is_kept() or _by_layer(mode, axis, align_corners):
             continue
-        weights = _weights(getattr(aten, name).default, axis, len(axes), align_corners)
-        if mode.layer == "NEAREST":
-            result = net.gather(result, weights.argmax(1), place)
+        if not axis.is_static():
+            result = _by_computed_weights(net, name, result, place, axis, align_corners)
         else:
-            result = product_along(net, weights.float(), net.cast(result, torch.float32), place)
+            weights = _weights(getattr(aten, name).default, axis, len(axes), align_corners)
+            if mode.layer == "NEAREST":
+                result = net.gather(result, weights.argmax(1), place)
+            else:
+                result = product_along(net, weights.float(), net.cast(result, torch.float32), place)
         axes[place - 2] = _Axis(axis.count, axis.count, None)
     if not all(axis.is_kept() for axis in axes):
         result = _resize(net, result, mode, axes, align_corners)
@@ -154,13 +160,27 @@ def _resize(net: Network, x: Any, mode: _Mode, axes: Sequence[_Axis], align_corn
     return net.known(layer.get_output(0), shape)
 
 
+def _by_computed_weights(net: Network, name: str, x: Any, place: int, axis: _Axis, align_corners: bool) -> Any:
+    """One axis of a dynamic size interpolated otherwise than by the layer."""
+    mode, each = _MODES[name], (axis.size, axis.count, axis.scale)
+    if mode is _NEAREST or mode is _EXACT:
+        return net.gather(x, nearest(net, *each, exact=mode is _EXACT), place)
+    if mode is not _ANTIALIASED and align_corners:  # to one element
+        return net.gather(x, torch.tensor([0]), place)
+    if mode is _CUBIC:
+        raise UnsupportedArgumentError(
+            f"of some of the sizes {axis.size}, {axis.scale} times as many elements aren't as many in float32; make "
+            "the dimension static, or give the size"
+        )
+    if mode is _LINEAR:
+        weights = linear_weights(net, *each)
+    else:
+        weights = antialiased_weights(net, *each, align_corners, cubic=name == "_upsample_bicubic2d_aa")
+    return product_along(net, weights, net.cast(x, torch.float32), place)
+
+
 def _weights(operator: Any, axis: _Axis, spatial: int, align_corners: bool) -> torch.Tensor:
     """[count, size] in float64: what torch's own operator makes of unit vectors along one axis."""
-    if not axis.is_static():
-        raise UnsupportedArgumentError(
-            f"it interpolates from {axis.size} to {axis.count} elements with weights that depend on these sizes; make "
-            "the dimension static, or scale by a whole number, without antialiasing"
-        )
     size, ones = int(axis.size), [1] * (spatial - 1)
     units = torch.eye(size, dtype=torch.float64).reshape(1, size, *ones, size)
     aligned = [align_corners] if any(a.name == "align_corners" for a in operator._schema.arguments) else []

@@ -7,12 +7,25 @@ from typing import Any
 
 import sympy
 import torch
-from torch.utils._sympy.functions import CleanDiv, FloorDiv, Max, Min, Mod, PythonMod
+from torch.utils._sympy.functions import (
+    CleanDiv,
+    FloatPow,
+    FloatTrueDiv,
+    FloorDiv,
+    IntTrueDiv,
+    Max,
+    Min,
+    Mod,
+    OpaqueUnaryFn_sqrt,
+    PythonMod,
+    ToFloat,
+)
 
 from trtconv import tensorrt as trt
 from trtconv.definition import Definition, Scalar
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.sizes import Size, broadcast, expression, is_same, is_static, same, settled
+from trtconv.rounding import whole
+from trtconv.sizes import Size, broadcast, is_same, is_static, same, settled
 
 
 class Network(Definition):
@@ -202,8 +215,32 @@ class Network(Definition):
         """A 1-D int64 tensor with these sizes, computed in the network where they are symbols."""
         if all(map(is_static, sizes)):
             return self.constant(torch.tensor(settled(sizes), dtype=torch.int64))
-        parts = [self._expression_tensor(expression(size)) for size in sizes]
+        parts = [self._expression_tensor(whole(size)) for size in sizes]
         return parts[0] if len(parts) == 1 else self.concatenate(parts, 0)
+
+    def number(self, value: torch.SymInt | torch.SymFloat) -> Any:
+        """A number that follows from sizes, as a tensor without axes of int64 or float32."""
+        if isinstance(value, torch.SymInt):
+            return self.reshape(self.size_tensor([value]), ())
+        return self.reshape(self._float_tensor(value.node.expr), ())
+
+    def _float_tensor(self, value: Any) -> Any:
+        """A 1-D float32 tensor of one element with the value of a sympy expression of sizes."""
+        if value.is_number:
+            return self.constant(torch.tensor([float(value)]))
+        if value.is_integer:
+            return self.cast(self._expression_tensor(value), torch.float32)
+        first, *rest = (self._float_tensor(each) for each in value.args)
+        if value.func is ToFloat:
+            return first
+        if value.func is OpaqueUnaryFn_sqrt:
+            return self.unary(first, trt.UnaryOperation.SQRT)
+        operation = _FLOAT_OPERATIONS.get(value.func)
+        if operation is None:
+            raise UnsupportedArgumentError(f"a number follows from the inputs' sizes as {value}, which has no layers")
+        for other in rest:
+            first = self.elementwise(first, other, getattr(trt.ElementWiseOperation, operation))
+        return first
 
     def _expression_tensor(self, value: Any) -> Any:
         """A 1-D int64 tensor of one element with the value of a sympy expression of sizes."""
@@ -254,6 +291,18 @@ _OPERATIONS = {
     CleanDiv: "FLOOR_DIV",
     Mod: "",
     PythonMod: "",
+}
+
+
+_FLOAT_OPERATIONS = {
+    sympy.Add: "SUM",
+    sympy.Mul: "PROD",
+    sympy.Pow: "POW",
+    Max: "MAX",
+    Min: "MIN",
+    FloatPow: "POW",
+    FloatTrueDiv: "DIV",
+    IntTrueDiv: "DIV",
 }
 
 

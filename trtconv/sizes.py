@@ -36,14 +36,6 @@ def expression(size: Size) -> Any:
     return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
 
 
-def largest(size: Size) -> int:
-    """The most that a size becomes over the ranges of the inputs' sizes."""
-    if not isinstance(size, torch.SymInt) or is_static(size):
-        return int(expression(size))
-    bounds: Any = size.node.shape_env
-    return int(bounds.bound_sympy(expression(size)).upper)
-
-
 def settled(sizes: Iterable[Size]) -> Sizes:
     """The sizes with plain integers wherever they are static."""
     return tuple(int(expression(size)) if is_static(size) else size for size in sizes)

@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, Uniform, case, cases, check
+from cases import B, Uniform, case, cases, check, check_sizes
 from torch import nn
+
+from trtconv import UnsupportedArgumentError
 
 FLOAT = (torch.float32,)  # where torch has no kernel for half precision on the CPU
 X1, X2, X3 = (B, 3, 5), (B, 3, 6, 5), (B, 3, 4, 6, 5)
@@ -73,6 +77,44 @@ def test_interpolate_more(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+SIZES = [(2, 3, 11, 10), (1, 3, 7, 13), (3, 3, 16, 16), (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(to("nearest", **way) for way in ({"size": (7, 9)}, {"scale_factor": 1.5}, {"scale_factor": (2.3, 0.7)})),
+        *(to("nearest-exact", **way) for way in ({"size": (7, 9)}, {"scale_factor": (2.3, 0.7)})),
+        *(to("bilinear", **way) for way in ({"size": (7, 9)}, {"scale_factor": 0.5}, {"scale_factor": (2.3, 0.7)})),
+        to("bilinear", scale_factor=1.7, align_corners=True),
+        to("bilinear", scale_factor=1.7, recompute_scale_factor=True),
+        to("bicubic", size=(7, 9)),
+        to("bicubic", scale_factor=1.5),
+        to("bicubic", size=(1, 5), align_corners=True),
+        to("bilinear", size=(7, 3), antialias=True),
+        to("bilinear", size=(7, 3), antialias=True, align_corners=True),
+        to("bicubic", scale_factor=0.4, antialias=True),
+        lambda x: F.interpolate(F.max_pool2d(x, 2), x.shape[2:], mode="bilinear"),
+        lambda x: F.interpolate(F.max_pool2d(x, 2), x.shape[2:]),
+        lambda x: F.interpolate(x, (math.floor(x.shape[2] / 3), math.ceil(x.shape[3] * 0.7)), mode="bilinear"),
+    ],
+)
+def test_dynamic_sizes(function):
+    check_sizes(function, *SIZES)
+
+
+@pytest.mark.parametrize(
+    ("mode", "scale", "words"),
+    [
+        ("bicubic", 0.7, "as many in float32"),  # the layer's 0.7 is less than torch's
+        ("bilinear", 0.29, "no layers"),  # 29 of 100 elements are 28 in double precision
+    ],
+)
+def test_scales_that_no_layer_has_are_refused(mode, scale, words):
+    with pytest.raises(UnsupportedArgumentError, match=words):
+        check_sizes(to(mode, scale_factor=scale), (1, 2, 20, 20), (1, 2, 100, 20))
+
+
 GRID = Uniform((B, 4, 7, 2), -1.3, 1.3)
 
 
@@ -95,6 +137,38 @@ def test_grid(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+def sampled(mode, border, corners):
+    """An image sampled at a grid of its own numbers."""
+
+    def function(x):
+        grid = x.movedim(1, -1)
+        return F.grid_sample(x, grid if x.dim() == 5 else grid[..., :2], mode, border, corners)
+
+    return function
+
+
+def transformed(corners):
+    return lambda x: F.grid_sample(x, F.affine_grid(x[:, :2, 0, :3], x.shape, corners), align_corners=corners)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        sampled("bilinear", "zeros", False),
+        sampled("nearest", "border", True),
+        sampled("bicubic", "reflection", False),
+        transformed(False),
+        transformed(True),
+    ],
+)
+def test_grids_of_dynamic_sizes(function):
+    check_sizes(function, *SIZES)
+
+
+def test_volumes_of_dynamic_sizes():
+    check_sizes(sampled("bilinear", "border", False), (1, 3, 4, 5, 6), (2, 3, 5, 3, 8))
+
+
 @cases(
     case(nn.PixelShuffle(2), (B, 8, 3, 5)),
     case(nn.PixelShuffle(3), (9, 2, 2), id="PixelShuffle-unbatched"),
@@ -107,3 +181,8 @@ def test_grid(function, inputs, dtype):
 )
 def test_shuffle(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+def test_shuffles_of_dynamic_sizes():
+    check_sizes(lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 2) * 2, 2), (2, 3, 6, 4), (1, 3, 2, 8))
+    check_sizes(nn.ChannelShuffle(2), (2, 4, 6, 4), (1, 4, 3, 8))

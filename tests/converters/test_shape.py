@@ -1,6 +1,7 @@
+import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, Bools, Ints, case, cases, check
+from cases import B, Bools, Ints, case, cases, check, check_sizes
 from torch import nn
 
 X = (B, 3, 6)
@@ -188,3 +189,23 @@ def test_rearrangement(function, inputs, dtype):
 )
 def test_pad(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+def folded(x):
+    patches = F.unfold(x, (3, 2), (1, 2), (2, 1), (2, 1))
+    return F.fold(patches, x.shape[2:], (3, 2), (1, 2), (2, 1), (2, 1))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        folded,
+        lambda x: F.fold(F.unfold(x, 2, stride=2), (x.shape[2] // 2 * 2, x.shape[3] // 2 * 2), 2, stride=2),
+        *(lambda x, mode=mode: F.pad(x, (1, 2, 2, 1), mode) for mode in MODES),
+        *(lambda x, mode=mode: F.pad(x, (2, -1, -2, 1), mode) for mode in MODES),
+        lambda x: F.pad(x, (1, 2, -1, 0), value=1.5),
+        lambda x: F.pad(x, (0, -x.shape[3] % 4, -x.shape[2] % 4, 0)),
+    ],
+)
+def test_dynamic_sizes(function):
+    check_sizes(function, (2, 3, 11, 10), (1, 3, 7, 13), (3, 3, 16, 16), (2, 3, 4, 5))

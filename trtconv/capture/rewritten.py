@@ -5,13 +5,16 @@ Each gives NotImplemented where torch's own code does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 DependsOnInput = Callable[[torch.Tensor], bool]
 
+_SYMBOLIC = (torch.SymInt, torch.SymFloat)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 
 
@@ -55,6 +58,52 @@ def setitem(depends: DependsOnInput, x: Any, key: Any, value: Any) -> Any:
     return None
 
 
+def tensor_of_numbers(
+    depends: DependsOnInput, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """torch takes numbers from symbols."""
+    if isinstance(data, _SYMBOLIC):
+        if dtype is None:
+            dtype = torch.int64 if isinstance(data, torch.SymInt) else torch.get_default_dtype()
+        return torch.scalar_tensor(data, dtype=dtype, device=device)
+    if not isinstance(data, (list, tuple)) or not any(isinstance(x, _SYMBOLIC) for x in pytree.tree_leaves(data)):
+        return NotImplemented
+    parts = [tensor_of_numbers(depends, each, dtype=dtype, device=device) for each in data]
+    if any(part is NotImplemented for part in parts):
+        parts = [torch.tensor(x, dtype=dtype, device=device) for x in data]
+    common = functools.reduce(torch.promote_types, (part.dtype for part in parts))
+    return torch.stack([part.to(common) for part in parts])
+
+
+def linspace(depends: DependsOnInput, start: Any, end: Any, steps: Any, *, out: Any = None, **options: Any) -> Any:
+    """torch takes the number of steps from a symbol. As torch does, the second half is counted from the end."""
+    numbers = not isinstance(start, torch.Tensor) and not isinstance(end, torch.Tensor)
+    if not numbers or not any(isinstance(x, _SYMBOLIC) for x in (start, end, steps)) or out is not None:
+        return NotImplemented
+    dtype = options.get("dtype") or torch.get_default_dtype()
+    if not dtype.is_floating_point:
+        return NotImplemented
+    place = torch.arange(steps, **{**options, "dtype": dtype})
+    step = (end - start) / torch.sym_max(steps - 1, 1)
+    return torch.where(place < steps / 2, start + step * place, end - step * (steps - 1 - place))
+
+
+def affine_grid(depends: DependsOnInput, theta: torch.Tensor, size: Any, align_corners: bool) -> Any:
+    """torch takes numbers from symbols. The places of an image from -1 to 1, (x, y, 1), times the matrices."""
+    if not any(isinstance(n, torch.SymInt) for n in size):
+        return NotImplemented
+    _, _, *spatial = size
+    dims = len(spatial)
+    columns = [torch.ones((), device=theta.device).expand(spatial)]
+    for axis, count in enumerate(spatial):
+        step = torch.sym_max(count - 1, 1) if align_corners else count
+        place = (2 * torch.arange(count, device=theta.device) - (count - 1)).float() / step
+        columns.insert(0, place.reshape([-1 if each == axis else 1 for each in range(dims)]).expand(spatial))
+    places = torch.stack(columns, -1).reshape(1, -1, dims + 1)
+    grid = places @ theta.float().transpose(1, 2)
+    return grid.reshape(theta.shape[0], *spatial, dims).to(theta.dtype)
+
+
 def _is_mask(index: Any) -> bool:
     return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) and index.dim() > 0
 
@@ -79,6 +128,10 @@ def _axes_after(x: torch.Tensor, places: list[Any], place: int) -> int:
 REWRITTEN: dict[Any, Callable[..., Any]] = {
     torch.take_along_dim: take_along_dim,
     torch.Tensor.take_along_dim: take_along_dim,
+    torch.affine_grid_generator: affine_grid,
     torch.Tensor.__getitem__: getitem,
     torch.Tensor.__setitem__: setitem,
+    torch.tensor: tensor_of_numbers,
+    torch.as_tensor: tensor_of_numbers,
+    torch.linspace: linspace,
 }
