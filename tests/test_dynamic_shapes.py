@@ -155,6 +155,16 @@ def test_static_conversions_have_no_symbols():
     assert "SHAPE" not in types
 
 
+def test_a_size_as_a_result_says_what_to_do():
+    sizes = {"args": {0: {0: Dim(1, 5)}}}
+    with pytest.raises(trtconv.ConversionError, match=r"result holds a number that follows from a dynamic size"):
+        trtconv.convert(Function(lambda x: (x, x.shape[0] * 2)), torch.randn(2, 3), dynamic_shapes=sizes)
+    converted = trtconv.convert(
+        Function(lambda x: torch.tensor(x.shape[0] * 2)), torch.ones(2, 3), dynamic_shapes=sizes
+    )
+    assert torch.equal(converted(torch.ones(5, 3)), torch.tensor(10))
+
+
 def test_least_best_and_largest_shape():
     module = Net().eval()
     shapes = ((1, 3, 8, 12), (2, 3, 16, 12), (4, 3, 32, 12))

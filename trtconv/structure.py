@@ -154,6 +154,8 @@ class Structure:
                 tensors.append(leaf)
             elif isinstance(leaf, _PLAIN):
                 kept.append(leaf)
+            elif isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+                raise ConversionError(_A_SIZE.format(what=what))
             else:
                 raise ConversionError(_NOT_A_LEAF.format(what=what, kind=_name_of(type(leaf))))
         return Structure(nesting, tuple(kept)), tensors
@@ -259,6 +261,11 @@ _STAND_INS: dict[str, Callable[[str, tuple[str, ...]], Any]] = {
     "output": lambda name, fields: type(name, (_Output,), {}),
 }
 """Classes for saved structures whose own class isn't loaded."""
+
+_A_SIZE = (
+    "{what} holds a number that follows from a dynamic size; an engine returns tensors. Return a tensor with this size "
+    "and read it there (result.shape), or make a tensor of the number (torch.tensor)"
+)
 
 _NOT_A_LEAF = (
     "{what} holds a {kind}; allowed are tensors, None, bool, int, float and str in nested tuples, lists, dicts, named "
