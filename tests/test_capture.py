@@ -177,6 +177,19 @@ def test_values_can_be_declared_constant():
     assert torch.equal(converted(torch.ones(2)), torch.ones(2) * 3)
 
 
+def test_functions_may_take_constants_for_numbers():
+    amounts = torch.tensor([1, 2])
+
+    def function(x):
+        return F.pad(x, (amounts[0], amounts.sum()), value=2.0)
+
+    converted = trtconv.convert(Function(function), torch.randn(2, 4))
+    x = torch.randn(2, 4)
+    assert torch.equal(converted(x), function(x))
+    with pytest.raises(trtconv.DataDependentError, match=r"test_capture\.py:\d+"):
+        trtconv.convert(Function(lambda x, n: F.pad(x, (n, 1))), (x, torch.tensor(1)))
+
+
 def test_code_is_told_that_it_is_captured():
     """As by torch.export, but other threads aren't."""
     seen = {}

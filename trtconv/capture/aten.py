@@ -43,10 +43,10 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self._silent or not isinstance(func, OpOverload) or func.namespace == "prim":
-            return super().__torch_dispatch__(func, types, args, kwargs)
         if func is torch.ops.aten._local_scalar_dense.default:
             return self._read_value(args[0], "item")
+        if self._silent or not isinstance(func, OpOverload) or func.namespace == "prim":
+            return super().__torch_dispatch__(func, types, args, kwargs)
         depends_on_values = _depends_on_values(func)
         if depends_on_values and self._constants.all_constant((args, kwargs)):
             return self._run_on_constants(func, args, kwargs)

@@ -68,6 +68,7 @@ class Session:
         self._constant_values = constant_values
         self._functions: list[str] = []
         self._in_recorded_call = False
+        self._read: dict[int, Any] = {}
         self._entangled: set[Callable[..., Any]] = set()  # write to their arguments, or return views of them
         self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
         self.symbols = symbols
@@ -175,10 +176,11 @@ class Session:
 
     def _record_function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
+        self._read.clear()
         if func not in self._entangled and not is_own(func):
             found, output = self._run_alone(func, read_args, read_kwargs)
             if found:
-                self._append(func, read_args, read_kwargs, output)
+                self._append(func, *self._as_read(func, read_args, read_kwargs), output)
                 return map_tensors(self._functional_over, output)
         with self._aten.silenced():
             # The modes are off for torch's functions here, but not for the calls that a user's own makes.
@@ -198,8 +200,17 @@ class Session:
                 "can't express; have the function return a new tensor, or register a converter for the "
                 "functions that it calls instead"
             )
-        self._append(func, read_args, read_kwargs, written)
+        self._append(func, *self._as_read(func, read_args, read_kwargs), written)
         return output
+
+    def _as_read(self, func: Callable[..., Any], *arguments: Any) -> Any:
+        """The arguments of a function of torch's with numbers for tensors that it took for numbers.
+
+        ``F.pad(x, (table[0], 1))`` is such a call.
+        """
+        if not self._read or is_own(func):
+            return arguments
+        return map_tensors(lambda tensor: self._read.get(id(tensor), tensor), arguments)
 
     def _run_alone(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         """Whether a function's results have nothing to do with its arguments' memory, and the results.
@@ -241,7 +252,9 @@ class Session:
         if self.constants.is_constant(tensor):
             value = self.constants.read(tensor)
             with _disable_current_modes():
-                return value.numpy(force=True) if reader == "__array__" else getattr(value.clone(), reader)()
+                result = value.numpy(force=True) if reader == "__array__" else getattr(value.clone(), reader)()
+            self._read[id(tensor)] = result
+            return result
         origin = self._origin()
         for key in (f"{origin.file}:{origin.line}", f"{origin.file.rpartition('/')[2]}:{origin.line}"):
             if key in self._constant_values:
