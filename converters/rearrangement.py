@@ -153,7 +153,8 @@ def _filled_after(net: Network, x: Any, size: Size, before: Size) -> Any:
 def block_diag(net: Network, tensors: Sequence[Any]) -> Any:
     """Matrices along the diagonal, zeros elsewhere."""
     width = net.output.shape[1]
-    rows, start = [], 0
+    rows: list[Any] = []
+    start: Size = 0
     for x in tensors:
         matrix = net.tensor(x, net.output.dtype, rank=2)
         columns = net.shape(matrix)[1]
@@ -280,16 +281,29 @@ def _summed_at(net: Network, x: Any, axis: int, sources: Any) -> Any:
 
 
 @converter(aten.as_strided.default)
-def as_strided(net: Network, x: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None) -> Any:
-    """Elements by their places in memory, which says something only of a contiguous tensor of known sizes."""
-    if not all(map(is_static, (*net.shape(x), *size, *stride))):
-        raise UnsupportedArgumentError("a view by strides of a tensor with dynamic sizes has no layers")
-    if not x.is_contiguous() or x.storage_offset():
+def as_strided(net: Network, x: Any, size: Sequence[Size], stride: Sequence[Size], storage_offset: Size | None) -> Any:
+    """Elements by their places in memory, which says something only of a contiguous tensor."""
+    if not _is_row_major(x.shape, x.stride()) or not is_same(x.storage_offset(), 0):
         raise UnsupportedArgumentError("a view by strides of a tensor that isn't contiguous has no layers")
-    places = torch.tensor(storage_offset or 0)
+    if _is_row_major(size, stride) and is_same(storage_offset or 0, 0) and is_same(product(size), product(x.shape)):
+        return net.reshape(x, size)
+    if not all(map(is_static, (*x.shape, *size, *stride, storage_offset or 0))):
+        raise UnsupportedArgumentError("a view by strides of a tensor with dynamic sizes has no layers")
+    places = torch.tensor(int(storage_offset or 0))
     for count, step in zip(size, stride, strict=True):
-        places = places.unsqueeze(-1) + torch.arange(count) * step
+        places = places.unsqueeze(-1) + torch.arange(int(count)) * int(step)
     return net.gather(net.reshape(x, [product(net.shape(x))]), places, 0)
+
+
+def _is_row_major(sizes: Sequence[Size], strides: Sequence[Size]) -> bool:
+    """Whether elements lie in memory in their order, without gaps; along axes of size 1 any stride does."""
+    expected: Size = 1
+    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        if not is_same(size, 1):
+            if not is_same(stride, expected):
+                return False
+            expected = expected * size
+    return True
 
 
 # -- padding ----------------------------------------------------------------------------------------

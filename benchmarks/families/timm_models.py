@@ -192,8 +192,17 @@ def make(row: Row) -> tuple[torch.nn.Module, Draw]:
     return module, images(1, channels, row.size or height, row.size or width)
 
 
+def make_unlisted(file: str) -> tuple[torch.nn.Module, Draw]:
+    """A failure in the table for a file that isn't in `MODELS`, of a newer timm for one."""
+    raise LookupError(f"timm/models/{file}.py registers models, and none of them is in MODELS")
+
+
 EXAMPLES = [
     Example(f"timm {file}", row.name, functools.partial(make, row), excluded=row.excluded, gib=row.gib)
     for file, rows in MODELS.items()
     for row in rows
+] + [
+    Example(f"timm {file}", file, functools.partial(make_unlisted, file))
+    for file in timm.list_modules()
+    if file not in MODELS
 ]

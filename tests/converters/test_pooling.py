@@ -86,6 +86,7 @@ def test_avg_pool(function, inputs, dtype):
     case(nn.AdaptiveAvgPool3d((2, None, 4)), X3, id="3d"),
     case(nn.AdaptiveAvgPool3d((2, 3, 4)), (3, 5, 7, 6), id="3d-unbatched"),
     case(lambda x: F.adaptive_avg_pool2d(x, (7, 7)), (B, 3, 7, 7), id="2d-identity"),
+    case(lambda x: F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1), (B, 4, 5, 3), id="2d-channels-last", dtypes=FLOAT),
 )
 def test_adaptive_avg_pool(function, inputs, dtype):
     check(function, inputs, dtype)

@@ -144,6 +144,13 @@ def test_joins(function, inputs, dtype):
     case(lambda x: torch.diag_embed(x, 1, 0, 2), X, id="diag_embed-dims", dtypes=ONE),
     case(torch.diag, (4,), dtypes=ONE),
     case(torch.diag, (3, 4), id="diag-matrix", dtypes=ONE),
+    case(
+        lambda x, n: x.repeat_interleave(torch.cat([n, 3 - n]), 1, output_size=3),
+        *((B, 2, 3), Ints((1,), 0, 4)),
+        id="repeat_interleave-size",
+        dtypes=ONE,
+    ),
+    case(torch.block_diag, (3, 2), (4,), (), (1, 3), dtypes=HALF),
     case(torch.trace, (3, 4), dtypes=HALF),
     case(torch.trace, Ints((3, 3)), id="trace-int", dtypes=ONE),
     case(lambda x: x.unfold(2, 3, 2), X, id="unfold", dtypes=HALF),
@@ -159,6 +166,7 @@ def test_joins(function, inputs, dtype):
     case(lambda x, y: torch.cross(x, y, dim=1), X, (B, 3, 1), id="cross"),
     case(torch.linalg.cross, (B, 3), (B, 3), id="cross-last", dtypes=ONE),
     case(lambda x: x.as_strided((2, 4, 3), (18, 2, 1), 1), (2, 3, 6), id="as_strided", dtypes=ONE),
+    case(lambda x: x.as_strided((x.shape[0], 1, 12), (12, 3, 1)), (B, 3, 4), id="as_strided-reshape", dtypes=ONE),
 )
 def test_rearrangement(function, inputs, dtype):
     check(function, inputs, dtype)
