@@ -109,6 +109,29 @@ def test_a_decision_by_size_names_the_line_and_the_ranges():
     assert f":{function.__code__.co_firstlineno + 1}:" in str(caught.value)
 
 
+@pytest.mark.parametrize("factor", [3, 4])
+def test_a_decision_for_one_size_must_make_no_difference(factor):
+    def function(x, table):
+        if x.shape[0] != table.shape[0]:
+            table = table.expand(x.shape[0], -1)
+            x = x * 3
+        else:
+            x = x * factor
+        return x + table
+
+    def convert():
+        return trtconv.convert(
+            Function(function), (torch.randn(2, 3), torch.randn(1, 3)), dynamic_shapes={"args": {0: {0: Dim(1, 5)}}}
+        )
+
+    if factor == 3:
+        for size in (1, 5):
+            assert compare(Function(function), convert(), (torch.randn(size, 3), torch.randn(1, 3))).correct
+    else:
+        with pytest.raises(trtconv.CaptureError, match=r"test_dynamic_shapes\.py:\d+.*= 2\.\.5 and not for .* = 1"):
+            convert()
+
+
 def test_a_decision_at_the_end_of_the_range_is_seen():
     """torch itself asks whether a size is 1 before the module does."""
 
@@ -143,7 +166,7 @@ def test_a_decision_of_torch_between_the_ends_is_seen():
 
 
 def test_functions_that_fix_a_size_are_refused(monkeypatch):
-    monkeypatch.setattr("trtconv.capture.session.REWRITTEN", {})
+    monkeypatch.setattr("trtconv.capture.session.rewritten", dict)
     module = Function(lambda x: torch.take_along_dim(x, x.argsort(1), 1))
     with pytest.raises(trtconv.CaptureError, match=r"take_along_dim takes numbers only for sizes, not args\[0\]\.0"):
         trtconv.convert(module, torch.randn(2, 3), dynamic_shapes={"args": {0: {0: Dim(1, 5)}}})

@@ -95,13 +95,14 @@ def _capture_ranges(
     fixed = {size for each in sizes if each for size in each if isinstance(size, int)}
     symbols = Symbols(fixed, distinct=distinct)
     symbolic = run(sizes, symbols)
-    symbols.check_decisions()
-    for place, numbers in enumerate(symbols.points()):
+    exceptions = symbols.check_decisions()
+    for place, point in enumerate([*exceptions, *symbols.points()]):
+        numbers = point.sizes
         at_place = [each and [numbers[n] if isinstance(n, Range) else n for n in each] for each in sizes]
         try:
             static = run(at_place, by_python=True)
         except (RuntimeError, ValueError):
-            if place < 2:
+            if place < len(exceptions) + 2:
                 raise
             continue  # between the ends may lie sizes that the module doesn't take
         values = {symbol: numbers[limits] // limits.multiple_of for symbol, limits in symbols.ranges.items()}
@@ -111,6 +112,8 @@ def _capture_ranges(
             check_agreement(both[0], both[1], values, shown)
         except CaptureError:
             if not same_results(symbolic.captured().trace, static.captured().trace, values, examples):
+                if point.decision:
+                    raise CaptureError(point.decision) from None
                 raise
     return symbolic.captured()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,21 @@ _ENUMERATED = 4096
 _DRAWS = 64
 """The number of sizes among which an exception to one of torch's decisions is looked for."""
 _MOST_EXCEPTIONS = 4
+_FEW = 2
+"""For so many sizes a decision by Python may turn out otherwise, if it makes no difference there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """Sizes at which to compare captures.
+
+    Attributes:
+        sizes: For each range a size.
+        decision: Where Python decides otherwise only here, what to say if that makes a difference.
+    """
+
+    sizes: dict[Range, int]
+    decision: str = ""
 
 
 class Symbols:
@@ -38,6 +54,7 @@ class Symbols:
         self._sizes: dict[Range, torch.SymInt] = {}
         self._avoid = set(avoid)
         self._distinct = distinct
+        self._hints: dict[sympy.Symbol, int] = {}
         self._fixed: dict[sympy.Symbol, Origin] = {}
 
     def size(self, limits: Range) -> torch.SymInt:
@@ -52,7 +69,7 @@ class Symbols:
             count: Any = self.env.create_symintnode(symbol, hint=hint, source=source)
             self._sizes[limits] = count if step == 1 else count * step
             self.env.constrain_symbol_range(symbol, compiler_min=limits.min // step, compiler_max=limits.max // step)
-            self.ranges[symbol] = limits
+            self.ranges[symbol], self._hints[symbol] = limits, hint
         return self._sizes[limits]
 
     def _hint(self, limits: Range) -> int:
@@ -72,30 +89,46 @@ class Symbols:
             if value.is_number and symbol in self.ranges:
                 self._fixed.setdefault(symbol, origin)
 
-    def check_decisions(self) -> None:
+    def check_decisions(self) -> list[Point]:
         """Raise if Python decided something by sizes that isn't the same over their whole ranges.
 
         What torch decides inside, to choose a kernel, doesn't count: `forward` compares captures. What counts
         is where its code takes the size of this capture for that of all.
 
+        Returns: The sizes for which decisions turn out otherwise that are the same for all others: a test for a
+            batch of 1, say, that only leaves out what makes no difference there.
+
         Raises:
             CaptureError: with the user's line, and the sizes for which each way holds.
         """
+        exceptions: dict[tuple[sympy.Symbol, int], Point] = {}
         for guard in self.env.guards:
             place: Any = guard.sloc.framework_loc
             if place is None or is_library(place.filename):
                 continue
-            where = f"{place.filename}:{place.lineno}"
-            holds, fails = self._split(guard.expr)
-            if fails:
-                condition = readable(guard.expr, self.ranges)
-                raise CaptureError(_DECIDES.format(where=where, condition=condition, holds=holds, fails=fails))
+            symbols, holds, fails = self._split(guard.expr)
+            if not fails:
+                continue
+            ranges = [self.ranges[symbol] for symbol in symbols]
+            message = _DECIDES.format(
+                where=f"{place.filename}:{place.lineno}",
+                condition=readable(guard.expr, self.ranges),
+                holds=_show(ranges, holds),
+                fails=_show(ranges, fails),
+            )
+            all_tried = len(symbols) == 1 and ranges[0].max // ranges[0].multiple_of < _ENUMERATED
+            if not all_tried or len(fails) > _FEW or len(exceptions) >= _MOST_EXCEPTIONS:
+                raise CaptureError(message)
+            for (value,) in fails:
+                point = {**self._hints, symbols[0]: value}
+                exceptions.setdefault((symbols[0], value), Point(self._sizes_at(point), message))
         for symbol, origin in self._fixed.items():
             limits = self.ranges[symbol]
             if limits.min != limits.max:
                 raise CaptureError(_FIXES.format(origin=origin, function=origin.function, name=limits.name))
+        return list(exceptions.values())
 
-    def points(self) -> list[dict[Range, int]]:
+    def points(self) -> list[Point]:
         """Sizes at which to compare captures: the ranges' ends, and where torch's decisions turn out otherwise."""
         symbols = list(self.ranges)
         low, high = (
@@ -108,9 +141,10 @@ class Symbols:
                 break
             if all(_holds(condition, point) for point in found):
                 found += itertools.islice((p for p in self._drawn(chance) if not _holds(condition, p)), 1)
-        return [
-            {limits: point[symbol] * limits.multiple_of for symbol, limits in self.ranges.items()} for point in found
-        ]
+        return [Point(self._sizes_at(point)) for point in found]
+
+    def _sizes_at(self, point: Mapping[sympy.Symbol, int]) -> dict[Range, int]:
+        return {limits: point[symbol] * limits.multiple_of for symbol, limits in self.ranges.items()}
 
     def _drawn(self, chance: random.Random) -> Iterator[dict[sympy.Symbol, int]]:
         """Sizes at random, every other time near each other."""
@@ -122,8 +156,8 @@ class Symbols:
                 point[symbol] = low + int(share * (high - low + 1)) if number % 2 else chance.randint(low, high)
             yield point
 
-    def _split(self, condition: Any) -> tuple[str, str]:
-        """The sizes for which a condition holds, and those for which it doesn't, "" if there are none."""
+    def _split(self, condition: Any) -> tuple[list[sympy.Symbol], list[tuple[int, ...]], list[tuple[int, ...]]]:
+        """The symbols of a condition, their values for which it holds, and those for which it doesn't."""
         symbols = sorted((s for s in condition.free_symbols if s in self.ranges), key=str)
         values = [_sample(self.ranges[symbol], len(symbols)) for symbol in symbols]
         holds: list[tuple[int, ...]] = []
@@ -131,8 +165,7 @@ class Symbols:
         for point in itertools.product(*values):
             result = condition.subs(dict(zip(symbols, point, strict=True)))
             (holds if result == sympy.true else fails).append(point)
-        ranges = [self.ranges[symbol] for symbol in symbols]
-        return _show(ranges, holds), _show(ranges, fails)
+        return symbols, holds, fails
 
 
 def _holds(condition: Any, point: Mapping[sympy.Symbol, int]) -> bool:
