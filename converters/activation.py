@@ -70,6 +70,14 @@ def rrelu_in_place(net: Network, x: Any, lower: float, upper: float, training: b
     return rrelu(net, x, lower, upper, training), None
 
 
+@converter(aten.native_dropout.default)
+def dropout(net: Network, x: Any, p: float, train: bool | None) -> Any:
+    """Everything stays; None for `train` means True."""
+    if p and train is not False:
+        raise UnsupportedArgumentError(f"it drops elements at random, p={p}; call eval() on the module")
+    return x, net.expand(net.scalar(True, torch.bool, len(net.shape(x))), net.shape(x))
+
+
 @converter(aten._prelu_kernel.default)
 def prelu(net: Network, x: Any, weight: Any) -> Any:
     slope = net.tensor(weight, rank=len(net.shape(x)))

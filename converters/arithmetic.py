@@ -24,14 +24,17 @@ def binary(net: Network, a: Any, b: Any, operation: str) -> Any:
     dtype = net.output.dtype
     if dtype is torch.bool:
         operation = _ON_BOOLS.get(operation, operation)
-    if dtype in HALVES and not all(_holds(dtype, x) for x in (a, b) if isinstance(x, Scalar)):
+    if dtype in HALVES and not all(_holds(net, dtype, x) for x in (a, b)):
         dtype = torch.float32
     result = net.elementwise(a, b, getattr(trt.ElementWiseOperation, operation), dtype)
     return net.cast(result, net.output.dtype)
 
 
-def _holds(dtype: torch.dtype, number: Scalar) -> bool:
-    return torch.tensor(number, dtype=torch.float64).to(dtype).item() == number
+def _holds(net: Network, dtype: torch.dtype, operand: Any) -> bool:
+    """Whether a half-precision dtype holds a number; of one that follows from sizes it isn't known."""
+    if isinstance(operand, Scalar):
+        return torch.tensor(operand, dtype=torch.float64).to(dtype).item() == operand
+    return isinstance(operand, torch.Tensor) or net.dtype(operand) is dtype
 
 
 def wide(net: Network, *values: Any) -> list[Any]:
@@ -137,6 +140,8 @@ def _rest(net: Network, x: Any, other: Any, rounding_mode: str) -> Any:
 @converter(aten.pow.Tensor_Scalar)
 def pow_of_number(net: Network, x: Any, exponent: float) -> Any:
     """x ^ exponent: a few multiplications where they do, as in torch."""
+    if not isinstance(exponent, Scalar):  # it follows from sizes
+        return power_of_tensor(net, x, exponent)
     (x,) = wide(net, x)
     return net.cast(power(net, x, exponent), net.output.dtype)
 

@@ -11,6 +11,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import binary
 from trtconv.definition import Scalar
+from trtconv.dtypes import to_torch
 from trtconv.network import Network
 from trtconv.registry import converter
 from trtconv.sizes import product
@@ -37,10 +38,14 @@ def compare(net: Network, a: Any, b: Any, *operations: str) -> Any:
 
 def promoted(a: Any, b: Any) -> torch.dtype:
     """The dtype that torch computes a function of two operands in."""
-    left, right = (
-        x if isinstance(x, Scalar) else torch.empty((1,) * x.dim(), dtype=x.dtype, device="meta") for x in (a, b)
-    )
-    return torch.result_type(left, right)
+    return torch.result_type(_representative(a), _representative(b))
+
+
+def _representative(x: Any) -> Any:
+    """What stands for an operand in torch's rules of promotion: numbers that follow from sizes are numbers."""
+    if isinstance(x, torch.Tensor):
+        return torch.empty((1,) * x.dim(), dtype=x.dtype, device="meta")
+    return x if isinstance(x, Scalar) else torch.ones((), dtype=to_torch(x.dtype)).item()
 
 
 def _logic(net: Network, a: Any, b: Any, operation: str) -> Any:

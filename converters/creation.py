@@ -8,7 +8,6 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.definition import Scalar
-from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
 from trtconv.sizes import Size, is_static
@@ -16,9 +15,10 @@ from trtconv.sizes import Size, is_static
 aten = torch.ops.aten
 
 
-def filled(net: Network, value: Scalar) -> Any:
+def filled(net: Network, value: Any) -> Any:
     """A number in the shape of the call's result."""
-    return net.expand(net.scalar(value, net.output.dtype, len(net.output.shape)), net.output.shape)
+    (number,) = net.operands(value, dtype=net.output.dtype)
+    return net.expand(number, net.output.shape)
 
 
 # Layout, device and memory format aren't seen in a network; the dtype is that of the call's result.
@@ -30,6 +30,7 @@ def filled(net: Network, value: Scalar) -> Any:
     aten.new_empty_strided.default,
     aten.zeros.default,
     aten.empty.memory_format,
+    aten.empty_strided.default,
     aten.zero.default,
 )
 def zeros(
@@ -116,11 +117,26 @@ def arange(
 ) -> Any:
     """start + step * (0, 1, 2, ...); called with constants only unless a size is a symbol."""
     start = 0 if net.target is aten.arange.default else x
-    if not (is_static(start) and is_static(step)):
-        raise UnsupportedArgumentError("a sequence that begins or advances by a dynamic size has no layers")
     numbers = net.cast(sequence(net, net.output.shape[0]), net.output.dtype)
     numbers = numbers if step == 1 else net.mul(numbers, step)
-    return numbers if start == 0 else net.add(numbers, start)
+    return numbers if isinstance(start, Scalar) and start == 0 else net.add(numbers, start)
+
+
+@converter(aten.scalar_tensor.default)
+def scalar_tensor(net: Network, x: Any, dtype: object, layout: object, device: object, pin_memory: object) -> Any:
+    """A number that follows from a dynamic size, as a tensor."""
+    return net.operands(x, dtype=net.output.dtype)[0]
+
+
+@converter(aten.eye.default, aten.eye.m)
+def eye(
+    net: Network, x: Any, dtype: object, layout: object, device: object, pin_memory: object, m: object = None
+) -> Any:
+    """1 where row and column are the same, else 0"""
+    rows, columns = net.output.shape
+    row, column = net.reshape(sequence(net, rows), (rows, 1)), sequence(net, columns)
+    equal = net.elementwise(row, column, trt.ElementWiseOperation.EQUAL)
+    return net.select(equal, 1, 0, net.output.dtype)
 
 
 @converter(aten.tril.default)

@@ -10,7 +10,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
 from trtconv.converters.accumulation import added_at
-from trtconv.converters.cumulative import running_sum
+from trtconv.converters.masks import rank_among_true
 from trtconv.converters.shape import part, place
 from trtconv.definition import Scalar
 from trtconv.errors import UnsupportedArgumentError
@@ -31,10 +31,8 @@ def counted_from_start(net: Network, index: Any, size: Size) -> Any:
             return index
         if is_static(size):
             return torch.where(index < 0, index + int(size), index)
-    dtype = net.dtype(index)
-    length = int(size) if is_static(size) else net.cast(net.reshape(net.size_tensor([size]), ()), dtype)
     negative = net.elementwise(index, 0, trt.ElementWiseOperation.LESS)
-    return net.select(negative, net.add(index, length), index, dtype)
+    return net.select(negative, net.add(index, net.number(size)), index, net.dtype(index))
 
 
 # -- reading ----------------------------------------------------------------------------------------
@@ -46,12 +44,6 @@ def index_select(net: Network, x: Any, dim: int, index: Any) -> Any:
     if not shape:
         return net.tensor(x)
     return net.gather(x, net.reshape(index, [product(net.shape(index))]), dim % len(shape))
-
-
-@converter(aten.embedding.default)
-def embedding(net: Network, weight: Any, indices: Any, padding_idx: int, scale_grad_by_freq: bool, sparse: bool) -> Any:
-    """Rows of a table; the other arguments concern the gradient."""
-    return net.gather(weight, indices, 0)
 
 
 @converter(aten.gather.default)
@@ -114,11 +106,9 @@ def _flat_place(net: Network, indices: Indices, lengths: Sequence[Size]) -> Any:
 
 
 def _times(net: Network, index: Any, size: Size) -> Any:
-    if not is_static(size):
-        return net.mul(index, net.cast(net.reshape(net.size_tensor([size]), ()), net.dtype(index)))
-    return (
-        index * int(size) if isinstance(index, torch.Tensor) and not is_activation(index) else net.mul(index, int(size))
-    )
+    if isinstance(index, torch.Tensor) and not is_activation(index) and is_static(size):
+        return index * int(size)
+    return net.mul(index, net.number(size))
 
 
 def _sum(net: Network, a: Any, b: Any) -> Any:
@@ -146,9 +136,20 @@ def scatter(net: Network, x: Any, dim: int, index: Any, src: Any) -> Any:
         return net.reshape(net.cast(src, net.output.dtype), ())
     if not same(net.shape(src), shape):
         src = net.slice(src, [0] * len(shape), shape)
-    layer = net.add_scatter(net.tensor(x), net.tensor(index), net.tensor(src), trt.ScatterMode.ELEMENT)
-    layer.axis = dim % len(shape)
-    return net.known(layer.get_output(0), net.shape(x))
+    dim %= len(shape)
+    count, given = net.shape(x)[dim], shape[dim]
+    few = is_same(count, given) or (is_static(given) and is_static(count) and given <= count)
+    data = net.tensor(x) if few else _followed_by(net, x, dim, given)  # the layer wants no fewer places than indices
+    layer = net.add_scatter(data, net.tensor(index), net.tensor(src), trt.ScatterMode.ELEMENT)
+    layer.axis = dim
+    result = net.known(layer.get_output(0), net.shape(data))
+    return result if few else part(net, result, dim, 0, count)
+
+
+def _followed_by(net: Network, x: Any, dim: int, count: Size) -> Any:
+    """`x` and `count` more places along `dim`."""
+    shape = [size + count if axis == dim else size for axis, size in enumerate(net.shape(x))]
+    return net.slice(x, [0] * len(shape), shape, mode=trt.SampleMode.FILL)
 
 
 @converter(aten.scatter.value)
@@ -194,27 +195,10 @@ def _written_by_mask(net: Network, x: Any, mask: Any, axis: int, values: Any, ac
         given = net.shape(values)
         values = net.reshape(values, (*given[:axis], *(1 for _ in covered), *given[axis + 1 :]))
     else:
-        values = net.gather(values, _rank_among_true(net, mask), axis)
+        values = net.gather(values, rank_among_true(net, mask), axis)
     if accumulate:
         values = net.add(x, values)
     mask = net.reshape(mask, [*(1 for _ in range(axis)), *covered, *(1 for _ in range(after))])
-    return net.select(mask, values, x, net.output.dtype)
-
-
-def _rank_among_true(net: Network, mask: Any) -> Any:
-    """For each place of a mask that holds how many do before it; some number elsewhere."""
-    count = product(net.shape(mask))
-    until = running_sum(net, net.cast(net.reshape(mask, (count,)), torch.int64), 0)
-    before = net.elementwise(net.sub(until, 1), 0, trt.ElementWiseOperation.MAX)
-    return net.reshape(before, net.shape(mask))
-
-
-@converter(aten.masked_scatter.default)
-def masked_scatter(net: Network, x: Any, mask: Any, source: Any) -> Any:
-    """`x` with the elements of `source` one after the other at the places where the mask holds."""
-    shape = net.output.shape
-    mask = net.expand(mask, shape)
-    values = net.gather(net.reshape(source, [product(net.shape(source))]), _rank_among_true(net, mask), 0)
     return net.select(mask, values, x, net.output.dtype)
 
 
@@ -261,6 +245,14 @@ def _coordinates(net: Network, indices: Indices, lengths: Sequence[Size]) -> tup
     sizes = broadcast(*map(net.shape, operands))
     columns = [net.reshape(net.expand(each, sizes), [*sizes, 1]) for each in operands]
     return net.concatenate(columns, len(sizes)), sizes
+
+
+@converter(aten.put.default)
+def put(net: Network, x: Any, index: Any, source: Any, accumulate: bool) -> Any:
+    """`x` with the elements of `source` at places of the flattened tensor."""
+    flat = net.reshape(x, [product(net.shape(x))])
+    write = _added if accumulate else _written
+    return net.reshape(write(net, flat, [0], [index], source), net.shape(x))
 
 
 # -- slices of a tensor written over ----------------------------------------------------------------

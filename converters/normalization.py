@@ -31,9 +31,11 @@ def batch_norm(
     eps: float,
     cudnn_enabled: bool,
 ) -> Any:
-    """(input - mean) / sqrt(var + eps) * weight + bias, as one product and one sum per channel."""
-    if training or running_mean is None or running_var is None:
-        raise UnsupportedArgumentError("it normalizes by the statistics of the batch; call eval() on the module")
+    """(input - mean) / sqrt(var + eps) * weight + bias by running statistics, or by the batch's if there are none."""
+    if running_mean is None or running_var is None:
+        return _by_batch(net, input, weight, bias, eps)
+    if training:
+        raise UnsupportedArgumentError("it updates its running statistics; call eval() on the module")
     return _affine(net, input, weight, bias, running_mean, running_var, eps)
 
 
@@ -51,7 +53,24 @@ def batch_norm_without_training(
     return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None
 
 
+@converter(aten._native_batch_norm_legit.no_stats)
+def batch_norm_without_statistics(
+    net: Network, x: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float
+) -> Any:
+    return _by_batch(net, x, weight, bias, eps), None, None
+
+
+def _by_batch(net: Network, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """Each channel standardized over the batch and its places."""
+    rank = len(net.shape(x))
+    shape = (1, net.shape(x)[1], *[1] * (rank - 2))
+    weight, bias = (None if each is None else net.reshape(each, shape) for each in (weight, bias))
+    axes = [axis for axis in range(rank) if axis != 1]
+    return net.cast(standardized(net, x, axes, eps, weight, bias), net.dtype(x))
+
+
 def _affine(net: Network, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+    """One product and one sum per channel."""
     if any(is_activation(v) for v in (weight, bias, mean, var)):
         raise UnsupportedArgumentError("its weights or statistics are computed from an input")
     scale, shift = scale_and_shift(weight, bias, mean, var, eps)

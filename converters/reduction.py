@@ -225,6 +225,16 @@ def norm_of(net: Network, x: Any, p: float, dim: Dims, keepdim: bool) -> Any:
     return net.cast(result, net.output.dtype)
 
 
+@converter(aten.renorm.default)
+def renorm(net: Network, x: Any, p: float, dim: int, maxnorm: float) -> Any:
+    """The parts along `dim` whose norm is greater scaled down to it."""
+    rank = len(net.shape(x))
+    norms = norm_of(net, x, p, [axis for axis in range(rank) if axis != dim % rank], True)
+    factor = net.div(maxnorm, net.add(norms, 1e-7))
+    factor = net.select(net.elementwise(norms, maxnorm, trt.ElementWiseOperation.GREATER), factor, 1, net.dtype(norms))
+    return net.mul(x, factor)
+
+
 @converter(aten.logsumexp.default)
 def logsumexp(net: Network, x: Any, dim: Dims, keepdim: bool) -> Any:
     """m + log(sum(exp(x - m))) with the maximum m, or 0 where that is infinite"""

@@ -100,7 +100,7 @@ def _layer(net: Network, a: Any, b: Any, operation: str) -> Any:
 @converter(aten.bucketize.Tensor, aten.bucketize.Scalar)
 def bucketize(net: Network, x: Any, boundaries: Any, out_int32: bool, right: bool) -> Any:
     """How many boundaries lie below each element, or up to it if `right`."""
-    return count_before(net, boundaries, x, right)
+    return net.cast(count_before(net, boundaries, x, right), net.output.dtype)
 
 
 @converter(aten.searchsorted.Tensor, aten.searchsorted.Scalar)
@@ -110,7 +110,7 @@ def searchsorted(
     """For each element of `self` how many of the sorted `x`, of its row if that has rows, come before it."""
     if sorter is not None:
         x = gather(net, x, -1, sorter, False)
-    return count_before(net, x, self, right or side == "right")
+    return net.cast(count_before(net, x, self, right or side == "right"), net.output.dtype)
 
 
 def count_before(net: Network, boundaries: Any, x: Any, up_to: bool) -> Any:
@@ -126,5 +126,5 @@ def count_before(net: Network, boundaries: Any, x: Any, up_to: bool) -> Any:
     after = _layer(net, row, column, "GREATER")
     if not up_to:
         after = _layer(net, after, _layer(net, row, column, "EQUAL"), "OR")
-    before = net.cast(net.unary(after, trt.UnaryOperation.NOT), net.output.dtype)
+    before = net.cast(net.unary(after, trt.UnaryOperation.NOT), torch.int64)
     return net.reduce(before, trt.ReduceOperation.SUM, [len(shape)], False)

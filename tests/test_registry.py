@@ -173,3 +173,14 @@ def test_two_threads_convert_at_once():
         thread.join()
     for index, module in enumerate(modules):
         assert compare(module, results[index], torch.randn(2, 4)).correct
+
+
+def test_a_converter_that_decides_by_a_dynamic_size_is_refused(clean):
+    @trtconv.tensorrt_converter("torch.relu")
+    def convert_relu(ctx):
+        kind = trt.ActivationType.RELU if ctx.method_args[0].shape[0] > 2 else trt.ActivationType.SIGMOID
+        ctx.method_return._trt = ctx.network.add_activation(ctx.method_args[0]._trt, kind).get_output(0)
+
+    shapes = {"input": {0: trtconv.Dim(1, 4)}}
+    with pytest.raises(trtconv.BuildError, match=r"the converter of torch\.relu decides by a dynamic size"):
+        trtconv.convert(nn.ReLU(), torch.randn(3, 3), dynamic_shapes=shapes)

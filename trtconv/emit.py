@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 
 from trtconv import registry
+from trtconv.capture.names import canonical_name
 from trtconv.capture.trace import Call, Trace, is_activation, map_tensors, tensors_in
 from trtconv.definition import describe
 from trtconv.dtypes import name_of, to_trt
@@ -38,11 +40,26 @@ def emit(trace: Trace, input_names: Sequence[str], output_names: Sequence[str], 
         for axis, size in enumerate(sizes):
             if not is_static(size):
                 network.define_symbol(expression(size), tensor, axis)
+    dynamic: list[Any] = [size for value in trace.inputs for size in value.shape if isinstance(size, torch.SymInt)]
+    environments = {id(each.node.shape_env): each.node.shape_env for each in dynamic}
     for call in trace.calls:
-        with network.converting(call):
+        with network.converting(call), _sizes_undecided(call, environments.values()):
             _convert(network, call)
     _mark_outputs(network, trace, output_names)
     return network
+
+
+@contextmanager
+def _sizes_undecided(call: Call, environments: Collection[Any]) -> Iterator[None]:
+    """Refuse a converter that compares a dynamic size in Python, which decides it for all calls."""
+    decided = [len(environment.guards) for environment in environments]
+    yield
+    for environment, count in zip(environments, decided, strict=True):
+        if len(environment.guards) > count:
+            raise BuildError(
+                f"{call.origin}: the converter of {canonical_name(call.target)} decides by a dynamic size that "
+                f"{environment.guards[count].expr}; it has to compare sizes by trtconv.sizes"
+            )
 
 
 def check_supported(trace: Trace) -> None:
@@ -102,15 +119,22 @@ def _check_dtypes(call: Call) -> None:
 
 
 def _run(converter: Converter, network: Network, call: Call) -> Any:
-    if not isinstance(call.target, OpOverload) or isinstance(converter.target, OpOverload) is False:
+    if not isinstance(call.target, OpOverload) or not isinstance(converter.target, (OpOverload, str)):
         return converter.function(network, *call.args, **call.kwargs)
     bound = registry.bind(call.target, call.args, call.kwargs)
+    for argument in call.target._schema.arguments:
+        if str(argument.type) in _NUMBERS:
+            bound[argument.name] = network.number(bound[argument.name])
     first, *rest = bound
     given = registry.parameters(converter.function)
     for name in rest:
         if name not in given and bound[name] != registry.defaults(call.target)[name]:
             raise UnsupportedArgumentError(f"argument {name}={bound[name]!r} has no converter")
     return converter.function(network, bound[first], **{name: bound[name] for name in rest if name in given})
+
+
+_NUMBERS = ("Tensor", "number", "Optional[Tensor]", "Optional[number]")
+"""Types of arguments of a schema that may be numbers, other than sizes and dimensions."""
 
 
 def _bind_outputs(network: Network, call: Call, result: Any) -> None:

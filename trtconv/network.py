@@ -218,11 +218,15 @@ class Network(Definition):
         parts = [self._expression_tensor(whole(size)) for size in sizes]
         return parts[0] if len(parts) == 1 else self.concatenate(parts, 0)
 
-    def number(self, value: torch.SymInt | torch.SymFloat) -> Any:
-        """A number that follows from sizes, as a tensor without axes of int64 or float32."""
-        if isinstance(value, torch.SymInt):
-            return self.reshape(self.size_tensor([value]), ())
-        return self.reshape(self._float_tensor(value.node.expr), ())
+    def number(self, value: Size | float | torch.SymFloat) -> Any:
+        """A number if it is the same for all sizes, else a tensor without axes of int64 or float32."""
+        if not isinstance(value, (torch.SymInt, torch.SymFloat)):
+            return value
+        known: Any = value.node.expr
+        is_int = isinstance(value, torch.SymInt)
+        if known.is_number:
+            return int(known) if is_int else float(known)
+        return self.reshape(self._expression_tensor(known) if is_int else self._float_tensor(known), ())
 
     def _float_tensor(self, value: Any) -> Any:
         """A 1-D float32 tensor of one element with the value of a sympy expression of sizes."""

@@ -73,6 +73,8 @@ def test_activation(function, inputs, dtype):
     case(lambda x: F.threshold(x, 0.1, 20), X, id="threshold"),
     case(nn.Threshold(0.1, -1.5, inplace=True), X, id="Threshold-inplace"),
     case(lambda x: F.threshold(x, 1, 7), Ints(X), id="threshold-int64", dtypes=INT),
+    case(lambda x: torch.native_dropout(x, 0.5, False), X, id="native_dropout", dtypes=INT),
+    case(lambda x: torch.native_dropout(x, 0.0, None)[0], X, id="native_dropout-none", dtypes=INT),
     case(lambda x: F.hardshrink(x.sqrt()) + F.threshold(x.sqrt(), 0, 1) + F.softshrink(x.sqrt()), X, id="NaN"),
 )
 def test_curve(function, inputs, dtype):
@@ -101,6 +103,7 @@ def test_along_dimension(function, inputs, dtype):
 @cases(
     case(lambda x: F.celu(x, -0.5), X, id="celu", dtypes=INT),
     case(lambda x: F.rrelu(x, training=True), X, id="rrelu-training", dtypes=INT),
+    case(lambda x: torch.native_dropout(x, 0.5, True)[0], X, id="dropout", dtypes=INT),
 )
 def test_refusals(function, inputs, dtype):
     with pytest.raises(UnsupportedArgumentError):

@@ -39,6 +39,13 @@ def test_values(function, inputs, dtype):
     case(lambda x: torch.arange(x.shape[2], device=x.device) < x, X, id="arange-mask", dtypes=ONE),
     case(lambda x: torch.linspace(0, 1, x.shape[2]) + x, X, id="linspace", dtypes=ONE),
     case(lambda x: torch.eye(x.shape[2])[:3] + x, X, id="eye", dtypes=ONE),
+    case(lambda x: torch.eye(x.shape[0], 3) + x[..., 0], X, id="eye-dynamic", dtypes=ONE),
+    case(lambda x: torch.arange(x.shape[0] - 1, -1, -1) + x.sum(), X, id="arange-down", dtypes=ONE),
+    case(lambda x: torch.arange(x.shape[0], 2 * x.shape[0]) + x.sum(), X, id="arange-start", dtypes=ONE),
+    case(lambda x: torch.linspace(0, 1, x.shape[0]) + x[:, 0, 0], X, id="linspace-steps", dtypes=ONE),
+    case(lambda x: torch.linspace(-x.shape[0], 0.5, 4) + x.sum(), X, id="linspace-start", dtypes=ONE),
+    case(lambda x: torch.linspace(3, x.shape[0] - 1, x.shape[0]) + x.sum(), X, id="linspace-end", dtypes=ONE),
+    case(lambda x: torch.empty_strided((x.shape[0], 3), (3, 1)).fill_(2) + x.sum(), X, id="empty_strided", dtypes=ONE),
     case(lambda x, y: torch.meshgrid(x, y, indexing="ij"), (B,), (3,), id="meshgrid", dtypes=ONE),
     case(lambda x, y: torch.meshgrid(x, y, indexing="xy"), (B,), (3,), id="meshgrid-xy", dtypes=ONE),
     case(lambda x: F.one_hot(x, 6), Ints((B, 3), 0, 6), id="one_hot", dtypes=ONE),
@@ -58,4 +65,30 @@ def test_sequences(function, inputs, dtype):
     case(lambda x: x.masked_fill(torch.ones_like(x, dtype=torch.bool).triu(1), 0), X, id="causal", dtypes=ONE),
 )
 def test_triangles(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+@cases(
+    case(lambda x: x * x.shape[0], X, id="mul"),
+    case(lambda x: x / x.numel(), X, id="div"),
+    case(lambda x: x * x.shape[0] ** -0.5, X, id="root", dtypes=ONE),
+    case(lambda x: x + (x.shape[0] * 3 + 1) / (x.shape[0] + 1) ** 0.5, X, id="quotient", dtypes=ONE),
+    case(lambda x: torch.add(x, x, alpha=x.shape[0]), X, id="alpha", dtypes=ONE),
+    case(lambda x: x.abs() ** x.shape[0], X, id="pow", dtypes=ONE),
+    case(lambda x: x.shape[0] - x, X, id="rsub", dtypes=ONE),
+    case(lambda x: x % x.shape[0], Ints(X), id="remainder", dtypes=ONE),
+    case(lambda x: (x * 3).clamp(max=x.shape[0]), X, id="clamp", dtypes=ONE),
+    case(lambda x: (x * 3 > x.shape[0], x == x.shape[0]), X, id="compare", dtypes=ONE),
+    case(lambda x: x < x.shape[0] / 2, Ints(X), id="compare-float", dtypes=ONE),
+    case(lambda x: x.masked_fill(x > 0, x.shape[0]), X, id="masked_fill", dtypes=ONE),
+    case(lambda x: torch.where(x > 0, x.shape[0], x), X, id="where", dtypes=ONE),
+    case(lambda x: torch.full((3,), x.shape[0]) + x.sum(1), (B, 3, 3), id="full", dtypes=ONE),
+    case(lambda x: x.new_full((3,), x.shape[0] / 2) + x.sum(1), (B, 3, 3), id="new_full", dtypes=ONE),
+    case(lambda x: torch.tensor(x.shape[0]) + x, X, id="tensor", dtypes=ONE),
+    case(lambda x: torch.tensor([x.shape[0], 1.5, 2]) + x.sum(1), (B, 3, 3), id="tensor-list", dtypes=ONE),
+    case(lambda x: torch.tensor([[x.shape[0], 1], [2, 3]]), (B, 3), id="tensor-lists", dtypes=ONE),
+    case(lambda x: torch.as_tensor(x.shape[0], dtype=x.dtype) * x, X, id="as_tensor"),
+    case(lambda x: torch.scalar_tensor(x.shape[0] / 2) * x, X, id="scalar_tensor", dtypes=ONE),
+)
+def test_numbers_that_follow_from_sizes(function, inputs, dtype):
     check(function, inputs, dtype)

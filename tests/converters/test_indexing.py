@@ -1,8 +1,6 @@
 import pytest
 import torch
-import torch.nn.functional as F
 from cases import B, Bools, Function, Ints, case, cases, check
-from torch import nn
 
 import trtconv
 
@@ -62,10 +60,6 @@ ROWS, COLUMNS = torch.tensor([0, 2, -1]), torch.tensor([4, -5, 1])
     case(torch.take_along_dim, X, Ints((7,), 0, 30), id="take_along_dim-all", dtypes=ONE),
     case(torch.take_along_dim, (2, 3, 5), Ints((7,), 0, 30), id="take_along_dim-flat", dtypes=ONE),
     case(torch.take, (2, 3, 5), Ints((2, 2), 0, 30), dtypes=ONE),
-    case(F.embedding, Ints((B, 3), 0, 7), (7, 4), id="embedding", dtypes=HALF),
-    case(nn.Embedding(7, 4, padding_idx=0), Ints((B, 3), 0, 7)),
-    case(nn.Embedding(7, 4), Ints((B,), 0, 7, torch.int32), id="Embedding-int32", dtypes=ONE),
-    case(nn.Embedding(7, 4), Ints((), 0, 7), id="Embedding-0d", dtypes=ONE),
 )
 def test_reading(function, inputs, dtype):
     check(function, inputs, dtype)
@@ -147,9 +141,9 @@ def assign(*place):
     case(lambda x, v: index_put(x, (two(x),), v), FIXED, (12,), id="mask-in-turn", dtypes=HALF),
     case(lambda x, y, v: index_put(x, (None, two(y)), v), X, (3,), (B, 2, 5), id="mask-inside-in-turn", dtypes=ONE),
     case(lambda x, y, v: index_put(x, (two(y),), v), FIXED, (2, 3), (4, 5), id="mask-rows-in-turn", dtypes=ONE),
-    case(lambda x, m, v: x.masked_scatter(m, v), X, Bools(X), X, id="masked_scatter", dtypes=HALF),
-    case(lambda x, m, v: x.masked_scatter(m, v), X, Bools((B, 3, 1)), X, id="masked_scatter-broadcast", dtypes=ONE),
-    case(lambda x, m: x.masked_scatter(m, -x), Ints(X), Bools((5,)), id="masked_scatter-int", dtypes=ONE),
+    case(lambda i: torch.zeros(2, 4).scatter(1, i, 1.0), Ints((2, 9), 0, 4), id="scatter-many", dtypes=ONE),
+    case(lambda x, i, v: x.put(i, v), (4, 5), Ints((1, 1), -20, 20), (1, 1), id="put", dtypes=HALF),
+    case(lambda x, i, v: x.put(i, v, accumulate=True), (4, 5), Ints((7,), 0, 20), (7,), id="put-add", dtypes=HALF),
     case(lambda x, y: x.select_scatter(y, 1, -1), X, (B, 5), id="select_scatter", dtypes=ONE),
     case(lambda x, y: x.slice_scatter(y, 2, 1, 4, 2), X, (B, 3, 2), id="slice_scatter", dtypes=ONE),
     case(lambda x, y: x.slice_scatter(y, 1, 3), X, (B, 0, 5), id="slice_scatter-nothing", dtypes=ONE),
