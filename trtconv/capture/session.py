@@ -203,14 +203,17 @@ class Session:
         self._append(func, *self._as_read(func, read_args, read_kwargs), written)
         return output
 
-    def _as_read(self, func: Callable[..., Any], *arguments: Any) -> Any:
+    def _as_read(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a function of torch's with numbers for tensors that it took for numbers.
 
         ``F.pad(x, (table[0], 1))`` is such a call.
         """
         if not self._read or is_own(func):
-            return arguments
-        return map_tensors(lambda tensor: self._read.get(id(tensor), tensor), arguments)
+            return args, kwargs
+        args, kwargs = map_tensors(lambda tensor: self._read.get(id(tensor), tensor), (args, kwargs))
+        return args, kwargs
 
     def _run_alone(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         """Whether a function's results have nothing to do with its arguments' memory, and the results.
