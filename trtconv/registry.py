@@ -41,13 +41,14 @@ class Converter:
         key: The canonical name of what it converts.
         function: The converter as written.
         uses_context: True for the form with a context, False for the short form.
-        target: The function or overload that was named at registration.
+        target: The function or overload that was named at registration; of another library's overload, which may
+            not be there, the name.
     """
 
     key: str
     function: Callable[..., Any]
     uses_context: bool
-    target: Target
+    target: Any
 
 
 class Registry:
@@ -116,8 +117,10 @@ def takes(target: Target) -> bool:
     return USER.get(key) is not None or BUILT_IN.get(key) is not None
 
 
-def converter(*targets: Target) -> Callable[[_Function], _Function]:
+def converter(*targets: Target | str) -> Callable[[_Function], _Function]:
     """Register a built-in converter of the short form for functions or ATen overloads.
+
+    An overload of a library that needn't be installed is given by its name, ``"torchvision.nms.default"``.
 
     The decorated function is called with the network builder and the call's arguments by the names of
     the schema, and returns TensorRT tensors nested as the call's results. It raises
@@ -127,7 +130,8 @@ def converter(*targets: Target) -> Callable[[_Function], _Function]:
 
     def register(function: _Function) -> _Function:
         for target in targets:
-            BUILT_IN.add(Converter(canonical_name(target), function, uses_context=False, target=target))
+            key = f"torch.ops.{target}" if isinstance(target, str) else canonical_name(target)
+            BUILT_IN.add(Converter(key, function, uses_context=False, target=target))
         return function
 
     return register

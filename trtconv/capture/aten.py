@@ -66,7 +66,8 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         """What one of torch's errors about fake tensors (`FAKE_ERRORS`) means to the user."""
         if isinstance(error, UnsupportedOperatorException):
             return CaptureError(f"{self._origin()}: {func} can't be run without data: {error}")
-        return DataDependentError(_SHAPE_DEPENDS.format(origin=self._origin(), func=func))
+        message = _SHAPE_DEPENDS.format(origin=self._origin(), func=func)
+        return DataDependentError(message + (_SUPPRESSION if "nms" in str(func) else ""))
 
     def _run_on_constants(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = map_tensors(self._constants.read, (args, kwargs))
@@ -92,4 +93,9 @@ _SHAPE_DEPENDS = (
     "{origin}: the size of the result of {func} depends on the values of an input, and an engine's layers have "
     "sizes that follow from the inputs' sizes. Convert the submodules around this line and leave the line in "
     "PyTorch, or compute all places and mask the unwanted ones (torch.where, multiplication by the mask)."
+)
+_SUPPRESSION = (
+    " For non-maximum suppression: have the module return all boxes with their scores, the best of a fixed number "
+    "(torch.topk) for one, and call torchvision.ops.nms on what the converted module returns. (TensorRT's layer for "
+    "it isn't in TensorRT-RTX.)"
 )

@@ -10,7 +10,7 @@ from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, Wrapp
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 
 _OPERATORS = {
     "__add__": "add",
@@ -66,6 +66,8 @@ def canonical_name(target: Callable[..., Any]) -> str:
     """
     if isinstance(target, OpOverload):
         return f"torch.ops.{target}"
+    if isinstance(target, OpOverloadPacket):
+        return f"torch.ops.{target}".replace("::", ".")
     attribute = property_name(target)
     if attribute is not None:
         return f"torch.Tensor.{attribute}"

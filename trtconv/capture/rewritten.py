@@ -6,6 +6,7 @@ Each gives NotImplemented where torch's own code does.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,28 @@ def affine_grid(depends: DependsOnInput, theta: torch.Tensor, size: Any, align_c
     return grid.reshape(theta.shape[0], *spatial, dims).to(theta.dtype)
 
 
+def multiscale_roi_align(
+    depends: DependsOnInput,
+    x_filtered: list[torch.Tensor],
+    boxes: list[torch.Tensor],
+    output_size: Any,
+    sampling_ratio: int,
+    scales: Any,
+    mapper: Any,
+) -> Any:
+    """torchvision takes the regions of each level out, however many. Here each level gives them all."""
+    poolers = sys.modules["torchvision.ops.poolers"]
+    if len(x_filtered) == 1 or not any(map(depends, boxes)):
+        return NotImplemented
+    regions, levels = poolers._convert_to_roi_format(boxes), mapper(boxes)
+    result = None
+    for level, (features, scale) in enumerate(zip(x_filtered, scales, strict=True)):
+        values = poolers.roi_align(features, regions, output_size, scale, sampling_ratio)
+        chosen = (levels == level)[:, None, None, None]
+        result = values if result is None else torch.where(chosen, values.to(result.dtype), result)
+    return result
+
+
 def _is_mask(index: Any) -> bool:
     return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) and index.dim() > 0
 
@@ -135,3 +158,17 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
     torch.as_tensor: tensor_of_numbers,
     torch.linspace: linspace,
 }
+
+_OF_LIBRARIES = {"torchvision.ops.poolers": {"_multiscale_roi_align": multiscale_roi_align}}
+
+
+def rewritten() -> dict[Any, Callable[..., Any]]:
+    """The functions to run instead of others: of torch, and of the libraries that are loaded."""
+    loaded = {
+        getattr(sys.modules[module], name): function
+        for module, functions in _OF_LIBRARIES.items()
+        if module in sys.modules
+        for name, function in functions.items()
+        if hasattr(sys.modules[module], name)
+    }
+    return {**REWRITTEN, **loaded}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from trtconv.capture.functions import (
 from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
 from trtconv.capture.own_functions import intercepted, is_own
-from trtconv.capture.rewritten import REWRITTEN
+from trtconv.capture.rewritten import rewritten
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
@@ -68,6 +68,7 @@ class Session:
         self._constant_values = constant_values
         self._functions: list[str] = []
         self._in_recorded_call = False
+        self._rewritten = rewritten()
         self._read: dict[int, Any] = {}
         self._entangled: set[Callable[..., Any]] = set()  # write to their arguments, or return views of them
         self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
@@ -77,7 +78,7 @@ class Session:
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
-        self._functional = FunctionalTensorMode()
+        self._functional = _Functional()
         self._function_level = FunctionLevel(self._handle)
         self._stack = ExitStack()
 
@@ -103,7 +104,7 @@ class Session:
     ) -> Any:
         """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
         handler = functools.partial(self._handle, self._function_level)
-        with exporting(), self._function_level, intercepted(own_functions, handler):
+        with exporting(), self._function_level, intercepted([*own_functions, *self._rewritten], handler):
             return function(*args, **kwargs)
 
     def input(self, example: torch.Tensor, sizes: Sequence[SizeSpec]) -> FunctionalTensor:
@@ -156,9 +157,10 @@ class Session:
         try:
             if self._takes(func) and self._is_whole(func, args, kwargs):
                 return self._record_function(func, args, kwargs)
-            if func in REWRITTEN:
-                with level:
-                    result = REWRITTEN[func](self._depends_on_input, *args, **kwargs)
+            if func in self._rewritten:
+                # The mode is off in the calls that it reports.
+                with nullcontext() if is_own(func) else level:
+                    result = self._rewritten[func](self._depends_on_input, *args, **kwargs)
                 if result is not NotImplemented:
                     return result
             return level.run(func, args, kwargs)
@@ -293,6 +295,15 @@ class Session:
     def _functional_over(self, fake: torch.Tensor) -> FunctionalTensor:
         with self._functional, self._aten.silenced():
             return FunctionalTensor.to_functional(fake)
+
+
+class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Functionalization without the calls that only check values, which it has no functional form of."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._linalg_check_errors.default:
+            return None
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def _has_symbols(arguments: Any) -> bool:
