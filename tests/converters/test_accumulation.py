@@ -127,3 +127,13 @@ def test_reducing(function, inputs, dtype):
 def test_too_many_pairs_are_refused(function):
     with pytest.raises(trtconv.UnsupportedArgumentError, match="steps"):
         trtconv.convert(Function(function), (torch.randn(4, 2),))
+
+
+@cases(
+    case(lambda x: torch.histc(x, 7, -1, 1.5), (B, 5, 6), dtypes=ONE, id="limits"),
+    case(lambda x: torch.histc(x, 5), (B, 5, 6), dtypes=ONE, id="own-range"),
+    case(lambda x: torch.histc(x * 0 + 2, 5), (B, 5), dtypes=ONE, id="own-range-empty"),
+    case(lambda x: torch.histc(x.float(), 8, 0, 7), Ints((B, 30), -1, 9), dtypes=ONE, id="whole-numbers"),
+)
+def test_histograms(function, inputs, dtype):
+    check(function, inputs, dtype)
