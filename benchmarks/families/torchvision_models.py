@@ -22,7 +22,7 @@ def classifier(name: str) -> tuple[torch.nn.Module, Draw]:
     size = 299 if name == "inception_v3" else 224
     arguments: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     if any(fnmatch.fnmatch(name, pattern) for pattern in _LARGE):
-        size = 112 if name == "vit_h_14" else 128
+        size = {"regnet_y_128gf": 64, "vit_h_14": 112}.get(name, 128)
         if name.startswith("vit"):
             arguments["image_size"] = size
     return models.get_model(name, weights=None, **arguments).eval(), images(1, 3, size, size)
@@ -37,9 +37,8 @@ def segmentation(name: str) -> tuple[torch.nn.Module, Draw]:
 
 def video(name: str) -> tuple[torch.nn.Module, Draw]:
     """A video classification model, and a clip [batch, channels, frames, height, width]."""
-    clip = {"s3d": (16, 224, 224), "mvit_v1_b": (16, 112, 112), "mvit_v2_s": (16, 112, 112)}.get(name, (8, 64, 80))
-    arguments = {"spatial_size": clip[1:], "temporal_size": clip[0]} if name.startswith("mvit") else {}
-    return models.get_model(name, weights=None, **arguments).eval(), images(1, 3, *clip)
+    clip = (16, 224, 224) if name.startswith(("s3d", "mvit")) else (8, 64, 80)
+    return models.get_model(name, weights=None).eval(), images(1, 3, *clip)
 
 
 def optical_flow(name: str) -> tuple[torch.nn.Module, Draw]:
@@ -63,7 +62,7 @@ class _Correlation(models.optical_flow.raft.CorrBlock):
 
 def _all_of(family: str, make: Callable[[str], tuple[torch.nn.Module, Draw]], module: Any) -> Iterator[Example]:
     for name in models.list_models(module=module):
-        gib = 16.0 if name in ("regnet_y_128gf", "vit_h_14") else 8.0 if name.startswith(("vgg", "vit_l")) else 4.0
+        gib = 16.0 if name in ("regnet_y_128gf", "vit_h_14") else 9.0 if name.startswith("vit_l") else 5.0
         yield Example(family, name, functools.partial(make, name), gib=gib)
 
 
