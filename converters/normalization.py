@@ -53,6 +53,24 @@ def batch_norm_without_training(
     return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None
 
 
+@converter(aten._native_batch_norm_legit_functional.default)
+def batch_norm_with_new_statistics(
+    net: Network,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    """Without training the statistics stay what they are."""
+    if training:
+        raise UnsupportedArgumentError("it updates its running statistics; call eval() on the module")
+    return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None, running_mean, running_var
+
+
 @converter(aten._native_batch_norm_legit.no_stats)
 def batch_norm_without_statistics(
     net: Network, x: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float

@@ -19,6 +19,7 @@ from trtconv.dtypes import name_of, to_trt
 from trtconv.errors import BuildError, ConversionError, UnsupportedArgumentError, UnsupportedCallsError
 from trtconv.logger import Messages
 from trtconv.network import Network
+from trtconv.reasons import reason
 from trtconv.registry import Converter
 from trtconv.sizes import Size, expression, is_static, settled
 
@@ -76,6 +77,8 @@ def check_supported(trace: Trace) -> None:
             for call in missing
             if _function_name(call) == name
         ]
+        why = next(reason(call.target) for call in missing if _function_name(call) == name)
+        lines += [f"    {why[0].upper()}{why[1:]}."] if why else []
     example = missing[0].origin.function or f"torch.ops.{missing[0].target}"
     raise UnsupportedCallsError(_UNSUPPORTED.format(count=len(missing), lines="\n".join(lines), example=example))
 

@@ -110,6 +110,12 @@ def find(target: Target) -> Converter | None:
     return next((candidate for candidate in candidates if candidate is not None), None)
 
 
+def built_in() -> list[Converter]:
+    """The built-in converters, sorted by key."""
+    _load_built_in()
+    return BUILT_IN.converters()
+
+
 def takes(target: Target) -> bool:
     """Tell whether calls of a function are recorded whole, for a converter of that very function."""
     _load_built_in()

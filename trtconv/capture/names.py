@@ -61,8 +61,8 @@ def canonical_name(target: Callable[..., Any]) -> str:
 
     ``torch.relu``, ``torch.Tensor.relu`` and their in-place forms are ``torch.relu``; operators and
     the names that torch documents as aliases are what they stand for; ``torch._C._nn.gelu`` is
-    ``torch.nn.functional.gelu``; an ATen overload is ``torch.ops.aten.relu.default``; any other Python
-    function is its module and qualified name.
+    ``torch.nn.functional.gelu``, ``torch._C._fft.fft_rfft`` is ``torch.fft.rfft``; an ATen overload is
+    ``torch.ops.aten.relu.default``; any other Python function is its module and qualified name.
     """
     if isinstance(target, OpOverload):
         return f"torch.ops.{target}"
@@ -78,6 +78,9 @@ def canonical_name(target: Callable[..., Any]) -> str:
             name = name[:-1]
         if _owner(target) == "torch._C._nn":
             return f"torch.nn.functional.{name}"
+        for module in ("fft", "linalg", "special"):
+            if _owner(target) == f"torch._C._{module}":
+                return f"torch.{module}.{name.removeprefix(f'{module}_')}"
         return f"torch.{name}" if _is_function_of(torch, name) else f"torch.Tensor.{name}"
     module = (target.__module__ or "").replace("torch.functional", "torch")
     return f"{module}.{getattr(target, '__qualname__', name)}"
