@@ -31,6 +31,7 @@ def filled(net: Network, value: Any) -> Any:
     aten.zeros.default,
     aten.empty.memory_format,
     aten.empty_strided.default,
+    aten.empty_permuted.default,
     aten.zero.default,
 )
 def zeros(
@@ -38,6 +39,7 @@ def zeros(
     x: Any,
     size: object = None,
     stride: object = None,
+    physical_layout: object = None,
     dtype: object = None,
     layout: object = None,
     device: object = None,

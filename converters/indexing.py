@@ -72,7 +72,7 @@ def _wrapped(net: Network, index: Any, size: Size) -> Any:
     return index if is_static(size) else counted_from_start(net, index, size)
 
 
-@converter(aten.index.Tensor)
+@converter(aten.index.Tensor, aten._unsafe_index.Tensor)
 def index(net: Network, x: Any, indices: Indices) -> Any:
     """The elements at all given places: one axis as `numpy.take`, several made into one axis before."""
     axes = _indexed_axes(net, indices)
@@ -175,7 +175,7 @@ def index_fill(net: Network, x: Any, dim: int, index: Any, value: Any) -> Any:
     return _written(net, x, [dim % len(net.shape(x))], [net.reshape(index, [product(net.shape(index))])], value)
 
 
-@converter(aten.index_put.default)
+@converter(aten.index_put.default, aten._unsafe_index_put.default)
 def index_put(net: Network, x: Any, indices: Indices, values: Any, accumulate: bool) -> Any:
     """`x` with `values` at all given places, or where a mask holds."""
     axes = [axis for axis, index in enumerate(indices) if index is not None]

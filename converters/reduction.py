@@ -256,3 +256,11 @@ def softmax(net: Network, x: Any, dim: int, half_to_float: bool) -> Any:
     if rank == 0:
         return net.scalar(1.0, net.output.dtype)
     return net.softmax(x, dim % rank)
+
+
+@converter(aten._safe_softmax.default)
+def safe_softmax(net: Network, x: Any, dim: int, dtype: object) -> Any:
+    """Softmax, and 0 where all along `dim` are -inf."""
+    largest = reduced(net, net.tensor(x, net.output.dtype), "MAX", dim, keepdim=True)
+    nothing = net.elementwise(largest, -math.inf, trt.ElementWiseOperation.EQUAL)
+    return net.select(nothing, 0, softmax(net, x, dim, False), net.output.dtype)

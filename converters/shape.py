@@ -23,13 +23,14 @@ def same_values(net: Network, x: Any, memory_format: object = None) -> Any:
 @converter(
     aten.view.default,
     aten._unsafe_view.default,
+    aten._reshape_alias.default,
     aten.reshape.default,
     aten.squeeze.default,
     aten.squeeze.dim,
     aten.squeeze.dims,
     aten.unsqueeze.default,
 )
-def view(net: Network, x: Any, size: object = None, dim: object = None) -> Any:
+def view(net: Network, x: Any, size: object = None, dim: object = None, stride: object = None) -> Any:
     return net.reshape(x, net.output.shape)
 
 
@@ -84,7 +85,12 @@ def select(net: Network, x: Any, dim: int, index: Size) -> Any:
     return net.reshape(part(net, x, dim, place(index, net.shape(x)[dim]), 1), net.output.shape)
 
 
-@converter(aten.split.Tensor, aten.split_with_sizes.default)
+@converter(
+    aten.split.Tensor,
+    aten.split_with_sizes.default,
+    aten.unsafe_split.Tensor,
+    aten.unsafe_split_with_sizes.default,
+)
 def split(net: Network, x: Any, split_size: Size = 0, split_sizes: Sequence[Size] = (), dim: int = 0) -> list[Any]:
     assert net.call is not None
     parts, start = [], 0

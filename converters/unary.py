@@ -119,6 +119,20 @@ _ERFINV_TAIL = (
 )
 
 
+def _angle(net: Network, x: Any) -> Any:
+    """Of a real number: 0, or pi of a negative one; NaN stays."""
+    turned = net.select(_less(net, x, 0), math.pi, 0, net.dtype(x))
+    return net.select(unary(net, x, "ISNAN"), x, turned, net.dtype(x))
+
+
+def _entropy(net: Network, x: Any) -> Any:
+    """-x log(x), which is 0 at 0 and -inf below"""
+    inside = unary(net, net.mul(x, unary(net, x, "LOG")), "NEG")
+    at_zero = net.elementwise(x, 0, trt.ElementWiseOperation.EQUAL)
+    edge = net.select(at_zero, 0, inside, net.dtype(x))
+    return net.select(_less(net, x, 0), -math.inf, edge, net.dtype(x))
+
+
 def _polynomial(net: Network, x: Any, coefficients: Sequence[float]) -> Any:
     """By Horner's rule, the highest power first."""
     first, *rest = coefficients
@@ -143,6 +157,8 @@ FORMULAS: dict[Any, Callable[[Network, Any], Any]] = {
     aten.erfc.default: lambda net, x: net.sub(1, unary(net, x, "ERF")),
     aten.erfinv.default: _erfinv,
     aten.sinc.default: _sinc,
+    aten.angle.default: _angle,
+    aten.special_entr.default: _entropy,
     aten.deg2rad.default: lambda net, x: net.mul(x, math.pi / 180),
     aten.rad2deg.default: lambda net, x: net.mul(x, 180 / math.pi),
     aten.frac.default: lambda net, x: net.sub(x, truncated(net, x)),

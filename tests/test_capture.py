@@ -282,6 +282,19 @@ def test_a_result_that_is_the_replaced_buffer_is_refused():
         trtconv.convert(Gives(lambda table, x: torch.arange(4.0)), torch.randn(4))
 
 
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (lambda x: torch.allclose(x, x + 1), "Python reads its result"),
+        (lambda x: x[x > 0].sum(), "size of the result"),
+        (lambda x: F.ctc_loss(x, torch.ones(2, 3).long(), torch.tensor([5, 5]), torch.tensor([3, 3])), "alignments"),
+    ],
+)
+def test_calls_that_depend_on_values_give_a_reason(function, words):
+    with pytest.raises(trtconv.DataDependentError, match=words):
+        trtconv.convert(Function(function), torch.randn(5, 2, 4))
+
+
 def test_unsupported_calls_are_listed_at_once():
     def function(x):
         y = torch.fft.fft(x).real

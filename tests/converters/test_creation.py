@@ -27,6 +27,7 @@ ONE = (torch.float32,)
     case(lambda x: torch.empty_like(x).fill_(3.0), X, id="fill"),
     case(lambda x, y: x.clone().fill_(y), X, (), id="fill-tensor"),
     case(lambda x: x.clone().zero_(), X, id="zero", dtypes=ONE),
+    case(lambda x: torch.empty_permuted(x.shape, [0, 2, 1]).copy_(x), X, id="empty_permuted", dtypes=ONE),
 )
 def test_values(function, inputs, dtype):
     check(function, inputs, dtype)

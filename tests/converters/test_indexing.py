@@ -59,6 +59,7 @@ ROWS, COLUMNS = torch.tensor([0, 2, -1]), torch.tensor([4, -5, 1])
     case(lambda x: x.take_along_dim(x.argsort(1), dim=1), X, id="take_along_dim-sorted", dtypes=ONE),
     case(torch.take_along_dim, X, Ints((7,), 0, 30), id="take_along_dim-all", dtypes=ONE),
     case(torch.take_along_dim, (2, 3, 5), Ints((7,), 0, 30), id="take_along_dim-flat", dtypes=ONE),
+    case(lambda x, i: torch.ops.aten._unsafe_index(x, [None, i]), X, I3, id="unsafe", dtypes=ONE),
     case(torch.take, (2, 3, 5), Ints((2, 2), 0, 30), dtypes=ONE),
 )
 def test_reading(function, inputs, dtype):
@@ -142,6 +143,14 @@ def assign(*place):
     case(lambda x, y, v: index_put(x, (None, two(y)), v), X, (3,), (B, 2, 5), id="mask-inside-in-turn", dtypes=ONE),
     case(lambda x, y, v: index_put(x, (two(y),), v), FIXED, (2, 3), (4, 5), id="mask-rows-in-turn", dtypes=ONE),
     case(lambda i: torch.zeros(2, 4).scatter(1, i, 1.0), Ints((2, 9), 0, 4), id="scatter-many", dtypes=ONE),
+    case(
+        lambda x, i, v: torch.ops.aten._unsafe_index_put(x, [i], v),
+        X,
+        Ints((1,), 0, 1),
+        (3, 5),
+        id="unsafe",
+        dtypes=ONE,
+    ),
     case(lambda x, i, v: x.put(i, v), (4, 5), Ints((1, 1), -20, 20), (1, 1), id="put", dtypes=HALF),
     case(lambda x, i, v: x.put(i, v, accumulate=True), (4, 5), Ints((7,), 0, 20), (7,), id="put-add", dtypes=HALF),
     case(lambda x, y: x.select_scatter(y, 1, -1), X, (B, 5), id="select_scatter", dtypes=ONE),

@@ -61,6 +61,7 @@ def test_reduction(function, inputs, dtype):
     case(lambda x: F.softmax(x, 1), X, id="softmax"),
     case(lambda x: F.softmax(x, -1), X, id="softmax-last"),
     case(lambda x: F.softmax(x, 0), X, id="softmax-batch", dtypes=ONE),
+    case(lambda x: torch.ops.aten._safe_softmax(x.masked_fill(x > -0.5, -torch.inf), -1), (B, 3), id="safe_softmax"),
     case(lambda x: F.softmax(x, 0), (), id="softmax-0d", dtypes=ONE),
     case(lambda x: F.softmax(x, 0), (5,), id="softmax-1d", dtypes=ONE),
     case(lambda x: F.softmax(x, -1, dtype=wider(x)), X, id="softmax-dtype", dtypes=HALF),

@@ -96,6 +96,8 @@ def test_integers(function, inputs, dtype):
     case(lambda x: torch.nan_to_num(x, 1.5, 100, -7), X, id="nan_to_num-given"),
     case(torch.nan_to_num, Ints(X), id="nan_to_num-int", dtypes=ONE),
     case(torch.exp, X, id="exp-unusual", dtypes=ONE),
+    case(torch.angle, X),
+    case(lambda x: torch.special.entr(x * 0.3), X, id="entr"),
     case(torch.trunc, X, id="trunc-unusual", dtypes=ONE),
 )
 def test_unusual_values(function, inputs, dtype):

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import (
 from trtconv.capture.constants import Constants
 from trtconv.capture.trace import Origin, map_tensors
 from trtconv.errors import CaptureError, DataDependentError
+from trtconv.reasons import SIZE, reason
 
 Record = Callable[[OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
 ReadValue = Callable[[torch.Tensor, str], Any]
@@ -66,6 +67,9 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         """What one of torch's errors about fake tensors (`FAKE_ERRORS`) means to the user."""
         if isinstance(error, UnsupportedOperatorException):
             return CaptureError(f"{self._origin()}: {func} can't be run without data: {error}")
+        why = reason(func)
+        if why and why != SIZE:
+            return DataDependentError(_ADVICE.format(origin=self._origin(), func=func, reason=why))
         message = _SHAPE_DEPENDS.format(origin=self._origin(), func=func)
         return DataDependentError(message + (_SUPPRESSION if "nms" in str(func) else ""))
 
@@ -89,6 +93,7 @@ def _depends_on_values(func: OpOverload) -> bool:
     return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
 
 
+_ADVICE = "{origin}: {func}: {reason}. Or convert the submodules around this line and leave the line in PyTorch."
 _SHAPE_DEPENDS = (
     "{origin}: the size of the result of {func} depends on the values of an input, and an engine's layers have "
     "sizes that follow from the inputs' sizes. Convert the submodules around this line and leave the line in "
