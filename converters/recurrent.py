@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.capture.trace import is_activation
+from trtconv.converters.creation import sequence
 from trtconv.converters.linear import times_transposed
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
@@ -24,28 +26,17 @@ Step = Callable[[Network, Any, Any, State], State]
 the new one, the hidden state first; all in float32."""
 
 
-@converter(torch.lstm)
-def lstm(
-    net: Network,
-    input: Any,
-    hx: Sequence[Any],
-    params: Sequence[Any],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool = False,
-) -> Any:
-    _check_training(dropout, train)
-    output, states = _layers(net, _lstm_step, input, hx, params, has_biases, num_layers, bidirectional, batch_first)
-    return output, *states
+@converter(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
+def recurrent(net: Network, input: Any, *args: Any) -> Any:
+    """The arguments are those of `_padded`, or of packed sequences those of `_packed`."""
+    if isinstance(args[2], (list, tuple)):
+        return _packed(net, input, *args)
+    return _padded(net, input, *args)
 
 
-@converter(torch.gru, torch.rnn_tanh, torch.rnn_relu)
-def gru_or_rnn(
+def _padded(
     net: Network,
-    input: Any,
+    x: Any,
     hx: Any,
     params: Sequence[Any],
     has_biases: bool,
@@ -56,9 +47,43 @@ def gru_or_rnn(
     batch_first: bool = False,
 ) -> Any:
     _check_training(dropout, train)
-    step = _STEPS[net.target]
-    output, states = _layers(net, step, input, (hx,), params, has_biases, num_layers, bidirectional, batch_first)
-    return output, *states
+    if batch_first:
+        x = net.permute(x, (1, 0, 2))
+    output, states = _layers(net, x, hx, params, has_biases, num_layers, bidirectional)
+    return net.permute(output, (1, 0, 2)) if batch_first else output, *states
+
+
+def _packed(
+    net: Network,
+    x: Any,
+    batch_sizes: torch.Tensor,
+    hx: Any,
+    params: Sequence[Any],
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+) -> Any:
+    """Steps of fewer and fewer sequences: all sequences make all steps, and keep their states once they end."""
+    _check_training(dropout, train)
+    steps, batch, width = net.shape(batch_sizes)[0], net.shape(_first(hx))[1], net.shape(x)[-1]
+    number, sizes = net.reshape(sequence(net, batch), (1, batch)), net.reshape(batch_sizes, (steps, 1))
+    lives = net.reshape(net.elementwise(number, sizes, trt.ElementWiseOperation.LESS), (steps, batch, 1))
+    if is_activation(batch_sizes):  # the elements are there for all steps
+        output, states = _layers(
+            net, net.reshape(x, (steps, batch, width)), hx, params, has_biases, num_layers, bidirectional, lives
+        )
+        return net.reshape(output, net.output.shape), *states
+    there = torch.arange(int(batch)) < batch_sizes.unsqueeze(1)
+    places = torch.where(there, there.flatten().cumsum(0).reshape(there.shape) - 1, 0)
+    output, states = _layers(net, net.gather(x, places, 0), hx, params, has_biases, num_layers, bidirectional, lives)
+    flat = net.reshape(output, (int(steps) * int(batch), net.shape(output)[-1]))
+    return net.gather(flat, there.flatten().nonzero().flatten(), 0), *states
+
+
+def _first(hx: Any) -> Any:
+    return hx if isinstance(hx, torch.Tensor) else hx[0]
 
 
 @converter(torch.lstm_cell)
@@ -103,6 +128,7 @@ def _relu_step(net: Network, from_input: Any, from_state: Any, state: State) -> 
 
 
 _STEPS: dict[Any, Step] = {
+    torch.lstm: _lstm_step,
     torch.gru: _gru_step,
     torch.gru_cell: _gru_step,
     torch.rnn_tanh: _tanh_step,
@@ -145,30 +171,31 @@ def _weights(params: Sequence[Any], has_biases: bool) -> _Weights:
 
 def _layers(
     net: Network,
-    step: Step,
     x: Any,
-    initial: Sequence[Any],
+    hx: Any,
     params: Sequence[Any],
     has_biases: bool,
     num_layers: int,
     bidirectional: bool,
-    batch_first: bool,
+    lives: Any = None,
 ) -> tuple[Any, list[Any]]:
-    """The outputs of the last layer, and each last state of all layers and directions, stacked."""
+    """The outputs of the last layer, [steps, batch, hidden], and each last state of all layers and directions, stacked.
+
+    Where a sequence doesn't live, [steps, batch, 1], it keeps its state, and its output says nothing.
+    """
     if len(net.shape(x)) != 3:
         raise UnsupportedArgumentError(f"its input has {len(net.shape(x))} axes instead of 3")
     directions = 2 if bidirectional else 1
     each = len(params) // (num_layers * directions)
     last: list[State] = []
-    if batch_first:
-        x = net.permute(x, (1, 0, 2))
+    initial = [hx] if isinstance(hx, torch.Tensor) else hx
     for _ in range(num_layers):
         outputs = []
         for reverse in (False, True)[:directions]:
             index = len(last)
             weights = _weights(params[index * each : (index + 1) * each], has_biases)
             state = tuple(_item(net, value, index) for value in initial)
-            output, final = _loop(net, step, x, state, weights, reverse)
+            output, final = _loop(net, x, state, weights, reverse, lives)
             outputs.append(output)
             last.append(final)
         x = outputs[0] if directions == 1 else net.concatenate(outputs, 2)
@@ -176,7 +203,7 @@ def _layers(
         net.concatenate([net.reshape(value, (1, *net.shape(value))) for value in values], 0)
         for values in zip(*last, strict=True)
     ]
-    return net.permute(x, (1, 0, 2)) if batch_first else x, stacked
+    return x, stacked
 
 
 def _item(net: Network, x: Any, index: int) -> Any:
@@ -184,7 +211,7 @@ def _item(net: Network, x: Any, index: int) -> Any:
     return net.reshape(net.slice(x, [index, 0, 0], [1, *rest]), rest)
 
 
-def _loop(net: Network, step: Step, x: Any, initial: State, weights: _Weights, reverse: bool) -> tuple[Any, State]:
+def _loop(net: Network, x: Any, initial: State, weights: _Weights, reverse: bool, lives: Any) -> tuple[Any, State]:
     """The hidden states [steps, batch, hidden] of one layer in one direction, and the last state."""
     dtype, (steps, *_) = net.dtype(x), net.shape(x)
     sums = _with_bias(net, times_transposed(net, x, weights.from_input), weights.input_bias)
@@ -197,10 +224,16 @@ def _loop(net: Network, step: Step, x: Any, initial: State, weights: _Weights, r
     layers = [loop.add_recurrence(net.tensor(value, kept)) for value, kept in zip(initial, dtypes, strict=True)]
     state = [net.known(layer.get_output(0), net.shape(value)) for layer, value in zip(layers, initial, strict=True)]
     from_state = _with_bias(net, times_transposed(net, state[0], weights.from_state), weights.state_bias)
+    step = _STEPS[net.target]
     hidden, *cells = step(net, from_input, from_state, tuple(net.cast(value, torch.float32) for value in state))
     hidden = net.cast(hidden, dtype)
     if weights.projection is not None:
         hidden = times_transposed(net, hidden, weights.projection)
+    if lives is not None:
+        alive = net.known(loop.add_iterator(lives, 0, reverse).get_output(0), net.shape(lives)[1:])
+        hidden, *cells = (
+            net.select(alive, new, old, net.dtype(new)) for new, old in zip((hidden, *cells), state, strict=True)
+        )
     for layer, value in zip(layers, (hidden, *cells), strict=True):
         layer.set_input(1, value)
     order = trt.LoopOutput.REVERSE if reverse else trt.LoopOutput.CONCATENATE

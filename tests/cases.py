@@ -173,7 +173,7 @@ def check_sizes(function: Any, *shapes: tuple[int, ...]) -> None:
     module = (function if isinstance(function, torch.nn.Module) else Function(function)).eval()
     ends = [(min(sizes), max(sizes)) for sizes in zip(*shapes, strict=True)]
     limits = {axis: trtconv.Dim(min=low, max=high) for axis, (low, high) in enumerate(ends) if low != high}
-    (parameter,) = inspect.signature(module.forward).parameters.values()
+    parameter = next(iter(inspect.signature(module.forward).parameters.values()))
     dynamic: Any = {0: limits} if parameter.kind is inspect.Parameter.VAR_POSITIONAL else limits
     module = module.to(DEVICE)
     converted = convert(module, (draw(shapes[0], torch.float32),), dynamic_shapes={parameter.name: dynamic})

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from cases import FLOATS, B, case, cases, check
+from cases import FLOATS, B, Ints, case, cases, check, check_sizes
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from trtconv import ConversionError, UnsupportedArgumentError
+from trtconv import CaptureError, UnsupportedArgumentError
 
 FLOAT = FLOATS[:1]  # one dtype where the point is an argument: an engine with loops takes long to build
 X = (4, B, 3)
@@ -83,6 +84,15 @@ def test_recurrent(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [nn.LSTM(3, 5), nn.GRU(3, 5, 2, bidirectional=True), nn.RNN(3, 5, nonlinearity="relu", batch_first=True)],
+    ids=repr,
+)
+def test_any_number_of_steps(layer):
+    check_sizes(layer, (4, 2, 3), (7, 1, 3), (1, 5, 3))
+
+
 @cases(
     case(Stepwise(nn.LSTMCell(3, 5)), X, id="LSTMCell"),
     case(Stepwise(nn.GRUCell(3, 5)), X, id="GRUCell"),
@@ -115,18 +125,95 @@ def test_functions(function, inputs, dtype):
 
 
 class Packed(nn.Module):
+    """Sequences of several lengths; without `lengths` these are an input."""
+
+    def __init__(self, inner, lengths=None, *, sorts=False, total=None):
+        super().__init__()
+        self.inner, self.lengths, self.sorts, self.total = inner, lengths, sorts, total
+
+    def forward(self, x, lengths=None, *state):
+        lengths = torch.tensor(self.lengths) if lengths is None else lengths
+        packed = pack_padded_sequence(x, lengths, self.inner.batch_first, not self.sorts)
+        output, last = self.inner(packed, *state)
+        return *pad_packed_sequence(output, self.inner.batch_first, -1.5, self.total), last
+
+
+class LastOfPacked(Packed):
+    """What classifiers of texts take of it."""
+
+    def forward(self, x, lengths):
+        return self.inner(pack_padded_sequence(x, lengths, self.inner.batch_first, False))[1]
+
+
+class Elements(nn.Module):
+    """The elements of packed sequences, which a module may work on by itself."""
+
     def __init__(self):
         super().__init__()
-        self.inner = nn.GRU(3, 5)
+        self.inner, self.head = nn.GRU(3, 5), nn.Linear(5, 2)
 
     def forward(self, x):
-        packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 2]))
-        return nn.utils.rnn.pad_packed_sequence(self.inner(packed)[0])[0]
+        packed = self.inner(pack_padded_sequence(x, torch.tensor([4, 2])))[0]
+        return packed.batch_sizes, PackedSequence(self.head(packed.data), *packed[1:])
 
 
-def test_packed_sequences_are_refused():
-    with pytest.raises(ConversionError):
-        check(Packed(), (X,), torch.float32)
+LENGTHS = Ints((B,), 1, 5)
+
+
+@cases(
+    case(Packed(nn.LSTM(3, 5), [4, 2]), (4, 2, 3), id="LSTM"),
+    case(Packed(nn.GRU(3, 5, 2, bidirectional=True), [2, 4, 3], sorts=True), (5, 3, 3), id="GRU-all", dtypes=FLOAT),
+    case(Packed(nn.RNN(3, 5, batch_first=True), [3, 3, 1], total=6), (3, 4, 3), id="RNN-total", dtypes=FLOAT),
+    case(Packed(nn.LSTM(3, 5, proj_size=2, bidirectional=True), [1, 3], sorts=True), (4, 2, 3), id="projected"),
+    case(
+        lambda x: nn.utils.rnn.pad_packed_sequence(nn.utils.rnn.pack_sequence([x[:3], x[:1]]))[0],
+        (4, 3),
+        id="pack_sequence",
+        dtypes=FLOAT,
+    ),
+    case(Elements(), (4, 2, 3), dtypes=FLOAT),
+    case(Packed(nn.GRU(3, 5, batch_first=True), sorts=True, total=4), (B, 4, 3), LENGTHS, id="GRU-lengths"),
+    case(
+        Packed(nn.LSTM(3, 5, 2, bidirectional=True), sorts=True, total=6),
+        (4, B, 3),
+        LENGTHS,
+        id="LSTM-lengths-all",
+        dtypes=FLOAT,
+    ),
+    case(
+        Packed(nn.RNN(3, 5), sorts=True, total=4), (4, B, 3), LENGTHS, (1, B, 5), id="RNN-lengths-state", dtypes=FLOAT
+    ),
+    case(LastOfPacked(nn.LSTM(3, 5, bidirectional=True)), (4, B, 3), LENGTHS, id="LSTM-last", dtypes=FLOAT),
+)
+def test_packed_sequences(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def test_packed_sequences_of_any_number_of_steps():
+    class Steps(Packed):
+        def forward(self, x):
+            self.total = x.shape[1]
+            return super().forward(x, (x[:, 0, 0].abs() * 2).long().clamp(1, 4))
+
+    check_sizes(Steps(nn.GRU(3, 5, batch_first=True), sorts=True), (2, 4, 3), (3, 6, 3), (1, 5, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (Packed(nn.GRU(3, 5), sorts=True), "say how many"),
+        (lambda x, n: pack_padded_sequence(x, n, enforce_sorted=False).data.sum(), "Pass it to recurrent layers only"),
+        (lambda x, n: pack_padded_sequence(x, n, enforce_sorted=False).batch_sizes + 1, "recurrent layers only"),
+        (lambda x, n: pack_padded_sequence(x, n, enforce_sorted=False).data, "the module's result holds"),
+        (
+            lambda x, n: pack_padded_sequence(x, torch.tensor([2, 3])).data,
+            r"decreasing lengths from 1 to .* not \[2, 3\]",
+        ),
+    ],
+)
+def test_packed_sequences_of_unknown_size_are_refused(function, words):
+    with pytest.raises(CaptureError, match=words):
+        check(function, ((4, 2, 3), Ints((2,), 1, 5)), torch.float32)
 
 
 def test_dropout_in_training_is_refused():

@@ -173,6 +173,7 @@ def _run(
         result = session.run(module, seen_args, seen_kwargs, own_functions)
         structure, tensors = Structure.of(result, "the module's result")
         outputs = [session.value_of(tensor) for tensor in tensors]
+        session.check_results(outputs)
         written = []
         for place_among_inputs, (index, before) in enumerate(inputs.items()):
             after = session.value_of(seen[index])

@@ -31,8 +31,8 @@ def is_own(target: object) -> bool:
 
 @contextmanager
 def intercepted(targets: Iterable[Callable[..., Any]], handler: Handler) -> Iterator[None]:
-    """In this context and thread, calls of `targets` by their qualified names go to `handler`."""
-    functions = [target for target in targets if isinstance(target, FunctionType) and is_own(target)]
+    """In this context and thread, calls of Python functions by their qualified names go to `handler`."""
+    functions = [target for target in targets if isinstance(target, FunctionType)]
     token = _handler.set(handler)
     for function in functions:
         _bind(function)

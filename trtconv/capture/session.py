@@ -27,6 +27,7 @@ from trtconv.capture.functions import (
 from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
 from trtconv.capture.own_functions import intercepted, is_own
+from trtconv.capture.packed import PackedSequences
 from trtconv.capture.rewritten import rewritten
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
@@ -68,7 +69,8 @@ class Session:
         self._constant_values = constant_values
         self._functions: list[str] = []
         self._in_recorded_call = False
-        self._rewritten = rewritten()
+        self._packed = PackedSequences(self.value_of, self._intercept, self._origin)
+        self._rewritten = {**rewritten(), **self._packed.functions()}
         self._read: dict[int, Any] = {}
         self._entangled: set[Callable[..., Any]] = set()  # write to their arguments, or return views of them
         self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
@@ -104,8 +106,13 @@ class Session:
     ) -> Any:
         """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
         handler = functools.partial(self._handle, self._function_level)
-        with exporting(), self._function_level, intercepted([*own_functions, *self._rewritten], handler):
+        functions = [function for function in (*own_functions, *self._rewritten) if is_own(function)]
+        with exporting(), self._function_level, intercepted(functions, handler):
             return function(*args, **kwargs)
+
+    def _intercept(self, functions: Sequence[Callable[..., Any]]) -> None:
+        handler = functools.partial(self._handle, self._function_level)
+        self._stack.enter_context(intercepted(functions, handler))
 
     def input(self, example: torch.Tensor, sizes: Sequence[SizeSpec]) -> FunctionalTensor:
         """A stand-in for an input of the example's dtype and these sizes."""
@@ -122,6 +129,14 @@ class Session:
         """The fake tensor behind what the code sees, with everything written to it so far."""
         wrapped = self._wrap(tensor)
         return wrapped.from_functional()
+
+    def check_results(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Raise if these tensors can't be results.
+
+        Raises:
+            DataDependentError: how many elements there are isn't known.
+        """
+        self._packed.check_results(tensors)
 
     def changed_constants(self) -> list[torch.Tensor]:
         """The parameters and buffers, or other tensors from outside, that the code wrote to."""
@@ -250,6 +265,7 @@ class Session:
         origin = self._origin()
         if self.symbols is not None:
             self.symbols.note(origin)
+        self._packed.check(target, tensors_in((args, kwargs)), output, origin)
         self.calls.append(Call(target, args, kwargs, output, origin))
 
     def _read_value(self, tensor: torch.Tensor, reader: str) -> Any:

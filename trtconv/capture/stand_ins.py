@@ -5,35 +5,21 @@ On tensors without values it would make a number of a symbolic length, and take 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 
-def _recurrent(function: Callable[..., Any]) -> Callable[..., Any]:
-    def results(
-        input: torch.Tensor,
-        hx: torch.Tensor | Sequence[torch.Tensor],
-        params: Any,
-        has_biases: Any,
-        num_layers: Any,
-        dropout: Any,
-        train: Any,
-        bidirectional: bool,
-        batch_first: bool = False,
-    ) -> Any:
-        """The hidden states of all steps, and each last state."""
-        states = [hx] if isinstance(hx, torch.Tensor) else hx
-        if input.dim() != 3:  # packed sequences
-            return function(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first)
-        directions = 2 if bidirectional else 1
-        hidden = input.new_empty((*input.shape[:2], directions * states[0].shape[2]))
-        return hidden, *(torch.empty_like(state) for state in states)
-
-    return results
+def _hidden_states(*args: Any) -> Any:
+    """The hidden states of all steps, and each last state; of packed sequences the second argument is their sizes."""
+    packed = isinstance(args[3], (list, tuple))
+    input, initial, bidirectional = args[0], args[2 if packed else 1], args[8 if packed else 7]
+    states = [initial] if isinstance(initial, torch.Tensor) else initial
+    width = states[0].shape[2] * (2 if bidirectional else 1)
+    return input.new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
 
 
-STAND_INS: dict[Any, Callable[..., Any]] = {
-    function: _recurrent(function) for function in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
-}
+STAND_INS: dict[Any, Callable[..., Any]] = dict.fromkeys(
+    (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states
+)
