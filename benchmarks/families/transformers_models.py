@@ -1,7 +1,7 @@
-"""To come."""
+"""transformers' models from their configurations, with random weights: the real architectures with fewer layers."""
 
 from __future__ import annotations
 
-from families import Example
+from families import transformers_sentences, transformers_text, transformers_vision
 
-EXAMPLES: list[Example] = []
+EXAMPLES = [*transformers_text.EXAMPLES, *transformers_vision.EXAMPLES, *transformers_sentences.EXAMPLES]

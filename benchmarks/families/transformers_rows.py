@@ -1,0 +1,93 @@
+"""How rows of transformers' models are written, and wrappers around them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import transformers
+
+from families import Draw, Example
+from trtconv import Dim
+
+BATCH = Dim(min=1, max=8, name="batch")
+LENGTH = Dim(min=1, max=64, name="length")
+IMAGES = {"pixel_values": {0: BATCH}}
+TOKENS = {name: {0: BATCH, 1: LENGTH} for name in ("input_ids", "attention_mask")}
+"""The dynamic sizes of tokens and their mask."""
+
+Wrapper = Callable[[torch.nn.Module], torch.nn.Module]
+
+
+def row(
+    name: str,
+    cls: str,
+    draw: Draw,
+    config: str = "",
+    *,
+    part: str = "",
+    wrapper: Wrapper | None = None,
+    dynamic: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Example:
+    """A row.
+
+    Args:
+        cls, config: Names of the model's class and its configuration's; the latter follows from the former in most.
+        part: The path of the submodule that is converted instead of the whole.
+        wrapper: What is put around it.
+        dynamic: Its dynamic shapes.
+        options: What the configuration has other than by default.
+    """
+    config = config or f"{cls.removesuffix('Model').removesuffix('ForCausalLM')}Config"
+    return Example("transformers", name, functools.partial(_make, cls, config, draw, part, wrapper, options), dynamic)
+
+
+def _make(
+    cls: str, config: str, draw: Draw, part: str, wrapper: Wrapper | None, options: Mapping[str, Any]
+) -> tuple[torch.nn.Module, Draw]:
+    model = getattr(transformers, cls)(getattr(transformers, config)(**options)).eval()
+    module = model.get_submodule(part)
+    return wrapper(module) if wrapper else module, draw
+
+
+class WithCache(torch.nn.Module):
+    """A decoder that also returns the keys and values of its layers, for the next token."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        result = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=True)
+        return result.logits, [(layer.keys, layer.values) for layer in result.past_key_values.layers]
+
+
+class NextToken(torch.nn.Module):
+    """A decoder that takes the keys and values of the tokens before, and returns them with its own."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, past: list[tuple[torch.Tensor, torch.Tensor]]) -> Any:
+        cache = transformers.DynamicCache()
+        for index, (keys, values) in enumerate(past):
+            cache.update(keys, values, index)
+        result = self.model(input_ids=input_ids, past_key_values=cache, use_cache=True)
+        return result.logits, [(layer.keys, layer.values) for layer in result.past_key_values.layers]
+
+
+class InDoubleToo(torch.nn.Module):
+    """A model with experts, of which torch has no products in float64, with which results are compared."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        is_double = next(self.parameters()).dtype is torch.float64
+        self.model.set_experts_implementation("batched_mm" if is_double else "grouped_mm")
+        return self.model(**inputs)
