@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN as TensorRT loops, kept whole at function level.
 
 Each layer and direction is one product of all inputs with its weights, then a loop over the steps. The
-products with the state are in the inputs' dtype, the arithmetic on gates and cells in float32.
+products are in the weights' dtype, the arithmetic on gates and cells in float32.
 """
 
 from __future__ import annotations
@@ -213,22 +213,22 @@ def _item(net: Network, x: Any, index: int) -> Any:
 
 def _loop(net: Network, x: Any, initial: State, weights: _Weights, reverse: bool, lives: Any) -> tuple[Any, State]:
     """The hidden states [steps, batch, hidden] of one layer in one direction, and the last state."""
-    dtype, (steps, *_) = net.dtype(x), net.shape(x)
-    sums = _with_bias(net, times_transposed(net, x, weights.from_input), weights.input_bias)
+    steps, *_ = net.shape(x)
+    sums = _with_bias(net, _product(net, x, weights.from_input), weights.input_bias)
     loop = net.add_loop()
     trips = net.reshape(net.size_tensor([steps]), ())
     loop.add_trip_limit(trips, trt.TripLimit.COUNT)
     from_input = net.known(loop.add_iterator(sums, 0, reverse).get_output(0), net.shape(sums)[1:])
-    # The hidden state is kept in the dtype of the products, a cell in float32.
-    dtypes = [dtype, *[torch.float32] * (len(initial) - 1)]
+    # The hidden state is kept in its dtype, a cell in float32.
+    dtypes = [net.dtype(initial[0]), *[torch.float32] * (len(initial) - 1)]
     layers = [loop.add_recurrence(net.tensor(value, kept)) for value, kept in zip(initial, dtypes, strict=True)]
     state = [net.known(layer.get_output(0), net.shape(value)) for layer, value in zip(layers, initial, strict=True)]
-    from_state = _with_bias(net, times_transposed(net, state[0], weights.from_state), weights.state_bias)
+    from_state = _with_bias(net, _product(net, state[0], weights.from_state), weights.state_bias)
     step = _STEPS[net.target]
     hidden, *cells = step(net, from_input, from_state, tuple(net.cast(value, torch.float32) for value in state))
-    hidden = net.cast(hidden, dtype)
     if weights.projection is not None:
-        hidden = times_transposed(net, hidden, weights.projection)
+        hidden = _product(net, hidden, weights.projection)
+    hidden = net.cast(hidden, dtypes[0])
     if lives is not None:
         alive = net.known(loop.add_iterator(lives, 0, reverse).get_output(0), net.shape(lives)[1:])
         hidden, *cells = (
@@ -241,19 +241,27 @@ def _loop(net: Network, x: Any, initial: State, weights: _Weights, reverse: bool
     collected.set_input(1, trips)
     final = tuple(
         net.cast(
-            net.known(loop.add_loop_output(value, trt.LoopOutput.LAST_VALUE).get_output(0), net.shape(value)), dtype
+            net.known(loop.add_loop_output(value, trt.LoopOutput.LAST_VALUE).get_output(0), net.shape(value)),
+            net.dtype(given),
         )
-        for value in state
+        for value, given in zip(state, initial, strict=True)
     )
     return net.known(collected.get_output(0), (steps, *net.shape(hidden))), final
 
 
 def _cell(net: Network, step: Step, x: Any, state: Sequence[Any], weights: _Weights) -> State:
     """One step outside of a loop."""
-    from_input = _with_bias(net, times_transposed(net, x, weights.from_input), weights.input_bias)
-    from_state = _with_bias(net, times_transposed(net, state[0], weights.from_state), weights.state_bias)
+    assert net.call is not None
+    dtypes = [value.dtype for value in net.call.output_tensors()]
+    from_input = _with_bias(net, _product(net, x, weights.from_input), weights.input_bias)
+    from_state = _with_bias(net, _product(net, state[0], weights.from_state), weights.state_bias)
     result = step(net, from_input, from_state, tuple(net.cast(value, torch.float32) for value in state))
-    return tuple(net.cast(value, net.dtype(x)) for value in result)
+    return tuple(net.cast(value, dtype) for value, dtype in zip(result, dtypes, strict=True))
+
+
+def _product(net: Network, x: Any, weight: Any) -> Any:
+    """x @ weight.T in the dtype of the weight."""
+    return times_transposed(net, net.cast(x, net.dtype(weight)), weight)
 
 
 def _with_bias(net: Network, x: Any, bias: Any) -> Any:

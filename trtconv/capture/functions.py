@@ -7,7 +7,6 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, CellType, FunctionType, MethodDescriptorType
 from typing import Any
 
-import torch
 from torch.overrides import TorchFunctionMode
 
 Handler = Callable[["FunctionLevel", Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -108,8 +107,3 @@ VALUE_READERS = frozenset(
 
 TENSOR_PROPERTIES = frozenset({"T", "H", "mT", "mH", "data", "real", "imag"})
 """Properties of a tensor that are tensors."""
-
-
-def autocast_is_on(tensors: list[torch.Tensor]) -> bool:
-    """Tell whether torch.autocast casts the arguments of calls on these tensors."""
-    return any(torch.is_autocast_enabled(device) for device in {tensor.device.type for tensor in tensors})

@@ -15,6 +15,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTens
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.capture import autocasting
 from trtconv.capture.aten import FAKE_ERRORS, AtenLevel
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants
 from trtconv.capture.exporting import exporting
@@ -22,7 +23,6 @@ from trtconv.capture.functions import (
     TENSOR_PROPERTIES,
     VALUE_READERS,
     FunctionLevel,
-    autocast_is_on,
 )
 from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
@@ -171,7 +171,13 @@ class Session:
         self._functions.append(canonical_name(func))
         try:
             if self._takes(func) and self._is_whole(func, args, kwargs):
-                return self._record_function(func, args, kwargs)
+                tensors = tensors_in((args, kwargs))
+                if is_own(func) or not autocasting.is_on(tensors):
+                    return self._record_function(func, args, kwargs)
+                cast = self._autocast(func, args, kwargs)
+                if cast is not None:
+                    with autocasting.off(tensors):
+                        return self._record_function(func, *cast)
             if func in self._rewritten:
                 # The mode is off in the calls that it reports.
                 with nullcontext() if is_own(func) else level:
@@ -186,10 +192,15 @@ class Session:
         return not self.constants.is_constant(self.value_of(tensor))
 
     def _is_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        tensors = tensors_in((args, kwargs))
-        return (
-            not is_inplace(func, kwargs) and not autocast_is_on(tensors) and any(map(self._depends_on_input, tensors))
-        )
+        return not is_inplace(func, kwargs) and any(map(self._depends_on_input, tensors_in((args, kwargs))))
+
+    def _autocast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The arguments as autocast casts them for a function; None if it casts something inside the function."""
+        read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
+        casts = autocasting.casts(self._aten.silenced, func, read_args, read_kwargs)
+        if casts is None:
+            return None
+        return map_tensors(lambda each: each.to(casts.get(id(self.value_of(each)), each.dtype)), (args, kwargs))
 
     def _record_function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))

@@ -17,7 +17,7 @@ def _hidden_states(*args: Any) -> Any:
     input, initial, bidirectional = args[0], args[2 if packed else 1], args[8 if packed else 7]
     states = [initial] if isinstance(initial, torch.Tensor) else initial
     width = states[0].shape[2] * (2 if bidirectional else 1)
-    return input.new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
+    return states[0].new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
 
 
 STAND_INS: dict[Any, Callable[..., Any]] = dict.fromkeys(

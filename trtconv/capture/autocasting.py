@@ -1,0 +1,111 @@
+"""What torch.autocast casts of the arguments of a function that is recorded whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch._subclasses.functional_tensor import disable_functional_mode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trtconv.capture.packed import RECURRENT
+from trtconv.capture.trace import map_tensors, tensors_in
+
+Casts = dict[int, torch.dtype]
+"""By the ids of tensors, the dtypes to which they are cast."""
+
+
+def is_on(tensors: Sequence[torch.Tensor]) -> bool:
+    """Tell whether torch.autocast casts the arguments of calls on these tensors."""
+    return any(torch.is_autocast_enabled(device) for device in {tensor.device.type for tensor in tensors})
+
+
+@contextmanager
+def off(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+    """A context in which autocast leaves these tensors alone."""
+    with ExitStack() as stack:
+        for device in {tensor.device.type for tensor in tensors}:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def casts(
+    silence: Callable[[], AbstractContextManager[object]],
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Casts | None:
+    """The arguments that autocast casts in a call; None if it casts something inside the call.
+
+    The call's operators under autocast are compared with those that it has, with these casts, without.
+
+    Args:
+        silence: A context in which operators on fake tensors may be run.
+        args, kwargs: The arguments, with fake tensors.
+    """
+    if func in RECURRENT:
+        with silence(), disable_functional_mode():
+            return _casts_of_recurrent(func, args)
+    given = {id(tensor) for tensor in tensors_in((args, kwargs))}
+    found: Casts = {}
+    with silence(), disable_functional_mode():
+        under: list[_Operator] = []
+        for operator in _operators(func, args, kwargs):
+            target, inputs, outputs = operator
+            if target is torch.ops.aten._to_copy.default and id(inputs[0]) in given:
+                if found.setdefault(id(inputs[0]), outputs[0].dtype) is not outputs[0].dtype:
+                    return None
+            else:
+                under.append(operator)
+        with off(tensors_in((args, kwargs))):
+            cast_args, cast_kwargs = map_tensors(
+                lambda tensor: tensor.to(found.get(id(tensor), tensor.dtype)), (args, kwargs)
+            )
+            without = _operators(func, cast_args, cast_kwargs)
+    return found if list(map(_kind, under)) == list(map(_kind, without)) else None
+
+
+def _casts_of_recurrent(func: Callable[..., Any], args: tuple[Any, ...]) -> Casts:
+    """Inputs and parameters are cast. States are, too, where one step makes them so."""
+    packed = isinstance(args[3], (list, tuple))
+    x, initial, params = args[0], args[2 if packed else 1], args[3 if packed else 2]
+    states = [initial] if isinstance(initial, torch.Tensor) else list(initial)
+    step = x.new_empty((1, states[0].shape[1], x.shape[-1]))
+    options = args[4 if packed else 3 : 9 if packed else 8]
+    # On CPUs torch has a layer of oneDNN's for sequences of one length, which casts more.
+    with torch.backends.mkldnn.flags(enabled=torch.backends.mkldnn.enabled and not packed):
+        _, *last = func(step, initial, params, *options, False)
+    lower = torch.get_autocast_dtype(x.device.type)
+    result = {id(tensor): lower for tensor in (x, *params) if tensor.dtype is not torch.float64}
+    result.update({id(state): lower for state, after in zip(states, last, strict=True) if after.dtype is lower})
+    return result
+
+
+_Operator = tuple[Any, list[torch.Tensor], list[torch.Tensor]]
+
+
+class _Log(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Writes down operators."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self.operators: list[_Operator] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.operators.append((func, tensors_in((args, kwargs)), tensors_in(output)))
+        return output
+
+
+def _operators(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[_Operator]:
+    log = _Log()
+    with log:
+        func(*args, **kwargs)
+    return log.operators
+
+
+def _kind(operator: _Operator) -> tuple[Any, list[torch.dtype]]:
+    target, _, outputs = operator
+    return target, [tensor.dtype for tensor in outputs]
