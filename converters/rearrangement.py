@@ -280,6 +280,19 @@ def _summed_at(net: Network, x: Any, axis: int, sources: Any) -> Any:
     return net.reduce(net.gather(x, sources, axis), trt.ReduceOperation.SUM, [axis + 1], False)
 
 
+@converter(aten.unfold_backward.default)
+def overlapped(net: Network, x: Any, input_sizes: Sequence[Size], dim: int, size: int, step: int) -> Any:
+    """The sum of windows at their places along `dim`; their elements lie along the last axis."""
+    shape, last = net.shape(x), len(net.shape(x)) - 1
+    dim %= last
+    order = [*range(dim), last, *range(dim, last)]
+    x = net.permute(net.cast(x, wide_dtype(net.output.dtype)), order)
+    x = net.reshape(x, [*shape[:dim], size * shape[dim], *shape[dim + 1 : last]])
+    sources = _sources(net, input_sizes[dim], shape[dim], size, 1, 0, step)
+    # torch.istft asks for the window's sum for each signal of a dynamic batch.
+    return net.expand(net.cast(_summed_at(net, x, dim, sources), net.output.dtype), input_sizes)
+
+
 @converter(aten.as_strided.default)
 def as_strided(net: Network, x: Any, size: Sequence[Size], stride: Sequence[Size], storage_offset: Size | None) -> Any:
     """Elements by their places in memory, which says something only of a contiguous tensor."""

@@ -16,9 +16,12 @@ from trtconv.registry import Converter
 HERE = pathlib.Path(__file__).parent
 
 COMPOSED = "torch composes it of operators that have converters"
+AS_REAL = "computed with real and imaginary parts (trtconv/passes/complex_formulas.py)"
 A_SIZE = "a size is a number while a module is captured, or a symbol where it is dynamic"
 
 CAPTURED = {
+    "_fft_c2r.default": AS_REAL,
+    "_fft_r2c.default": AS_REAL,
     "adaptive_avg_pool1d.default": COMPOSED,
     "upsample_bilinear2d.vec": COMPOSED,
     "upsample_nearest2d.vec": COMPOSED,

@@ -297,15 +297,15 @@ def test_calls_that_depend_on_values_give_a_reason(function, words):
 
 def test_unsupported_calls_are_listed_at_once():
     def function(x):
-        y = torch.fft.fft(x).real
+        y = torch.lgamma(x)
         z = torch.linalg.svd(x)[1]
-        return y, z, torch.rand(3) + x[0], torch.fft.fft(x + 1).imag
+        return y, z, torch.rand(3) + x[0], torch.lgamma(x + 1)
 
     with pytest.raises(trtconv.UnsupportedCallsError) as caught:
         trtconv.convert(Function(function), torch.randn(3, 3))
     text = str(caught.value)
-    names = ("fft", "svd", "rand", "float32[3, 3]", "test_capture.py:", "tensorrt_converter", "2 calls")
-    for name in (*names, "make the numbers an input", "no complex numbers"):
+    names = ("lgamma", "svd", "rand", "float32[3, 3]", "test_capture.py:", "tensorrt_converter", "2 calls")
+    for name in (*names, "make the numbers an input", "special function"):
         assert name in text, text
 
 

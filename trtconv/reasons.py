@@ -38,7 +38,6 @@ REASONS: dict[str, str] = {
         "_standard_gamma _sample_dirichlet",
         SIZE: "nonzero masked_select _unique _unique2 unique_consecutive unique_dim unique_dim_consecutive bincount",
         VALUE: "_local_scalar_dense allclose equal is_nonzero _assert_async",
-        COMPLEX: "complex polar view_as_complex view_as_real _fft_r2c _fft_c2r _fft_c2c _conj _conj_physical",
         LINEAR_ALGEBRA: "_linalg_det _linalg_eigh _linalg_eigvals _linalg_slogdet _linalg_solve_ex _linalg_svd "
         "cholesky_inverse cholesky_solve geqrf linalg_cholesky_ex linalg_eig linalg_householder_product "
         "linalg_inv_ex linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu linalg_lu_factor_ex "
