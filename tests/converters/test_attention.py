@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, Bools, case, cases, check
+from cases import B, Bools, Ints, case, cases, check, check_sizes
 from torch import nn
 
 from trtconv import UnsupportedArgumentError
@@ -127,9 +127,10 @@ NO_WEIGHTS = {"need_weights": False}
     case(Multihead(NO_WEIGHTS, add_bias_kv=True, add_zero_attn=True), (5, B, 8), id="bias_kv-zero_attn"),
     case(Cross(), (5, B, 8), (7, B, 8), (7, B, 8), id="cross"),
     case(Cross(kdim=6, vdim=4, batch_first=True), (B, 5, 8), (B, 7, 6), (B, 7, 4), id="kdim-vdim"),
-    # torch views the mask otherwise for a batch of one, so the batch is fixed.
-    case(Padded(batch_first=True), (2, 5, 8), Bools((2, 5)), id="key_padding_mask"),
-    case(Padded(NO_WEIGHTS, batch_first=True), (2, 5, 8), Bools((2, 5)), id="key_padding_mask-no-weights"),
+    case(Padded(batch_first=True), (B, 5, 8), Bools((B, 5)), id="key_padding_mask"),
+    case(Padded(NO_WEIGHTS, batch_first=True), (B, 5, 8), Bools((B, 5)), id="key_padding_mask-no-weights"),
+    case(Padded(NO_WEIGHTS | {"attn_mask": TRIANGLE}), (5, B, 8), Bools((B, 5)), id="key_padding_mask-and-mask"),
+    case(Padded(NO_WEIGHTS, add_bias_kv=True, add_zero_attn=True), (5, B, 8), Bools((B, 5)), id="padded-zero_attn"),
 )
 def test_multihead(function, inputs, dtype):
     check(function, inputs, dtype)
@@ -149,12 +150,36 @@ class Masked(nn.Module):
 class PaddedEncoder(nn.Module):
     """The first element always stays: without any key the softmax is NaN."""
 
-    def __init__(self):
+    def __init__(self, norm=None, layer=None, **arguments):
         super().__init__()
-        self.inner = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, **layer or {})
+        self.inner = nn.TransformerEncoder(layer, 2, norm, **arguments)
 
     def forward(self, x, mask):
         return self.inner(x, src_key_padding_mask=mask & (torch.arange(5) > 0))
+
+
+class LeftAligned(PaddedEncoder):
+    """Sequences of these lengths, which torch computes without their padding, and then pads with zeros."""
+
+    def forward(self, x, lengths):
+        return self.inner(x, src_key_padding_mask=torch.arange(x.shape[1]) >= lengths[:, None])
+
+
+class PaddedDecoder(nn.Module):
+    """A mask for the sequence, and padding in the memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 2)
+
+    def forward(self, x, memory, lengths):
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        padding = torch.arange(memory.shape[1]) >= lengths[:, None]
+        return self.inner(x, memory, mask, memory_key_padding_mask=padding, tgt_is_causal=True)
+
+
+LENGTHS = Ints((B,), 1, 6)
 
 
 def autocast(q, k, v):
@@ -168,7 +193,12 @@ def test_attention_under_autocast():
 
 @cases(
     case(nn.TransformerEncoderLayer(8, 2, 16), (5, B, 8), id="encoder"),
-    case(PaddedEncoder(), (2, 5, 8), Bools((2, 5)), id="encoder-padded"),
+    case(PaddedEncoder(), (B, 5, 8), Bools((B, 5)), id="encoder-padded"),
+    case(PaddedEncoder(enable_nested_tensor=False), (B, 5, 8), Bools((B, 5)), id="encoder-padded-slow", dtypes=FLOAT),
+    case(LeftAligned(), (B, 5, 8), LENGTHS, id="encoder-left-aligned"),
+    case(LeftAligned(nn.LayerNorm(8), mask_check=False), (B, 5, 8), LENGTHS, id="zeros-normalized", dtypes=FLOAT),
+    case(LeftAligned(layer={"norm_first": True}), (B, 5, 8), LENGTHS, id="encoder-no-fast-path", dtypes=FLOAT),
+    case(LeftAligned(enable_nested_tensor=False), (B, 5, 8), LENGTHS, id="encoder-left-aligned-slow", dtypes=FLOAT),
     case(nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True, norm_first=True), (B, 5, 8),
          id="encoder-norm_first"),
     case(Masked(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)), (B, 5, 8), id="encoder-causal"),
@@ -176,7 +206,36 @@ def test_attention_under_autocast():
     case(nn.TransformerDecoderLayer(8, 2, 16), (5, B, 8), (7, B, 8), id="decoder"),
     case(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True, norm_first=True), (B, 5, 8), (B, 7, 8),
          id="decoder-norm_first"),
+    case(PaddedDecoder(), (B, 4, 8), (B, 5, 8), LENGTHS, id="decoder-padded", dtypes=FLOAT),
     case(nn.Transformer(8, 2, 1, 1, 16, batch_first=True), (B, 5, 8), (B, 4, 8), id="transformer"),
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True", "ignore:The PyTorch API of nested tensors")
 def test_transformer(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+class OfItself(nn.Module):
+    """Sequences whose lengths follow from their numbers; a decoder's memory is the sequence itself."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        lengths = (x[:, 0, 0].abs() * 2).long().clamp(1, x.shape[1])
+        return self.inner(x, x, lengths) if isinstance(self.inner, PaddedDecoder) else self.inner(x, lengths)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Multihead(batch_first=True),
+        OfItself(LeftAligned()),
+        OfItself(LeftAligned(enable_nested_tensor=False)),
+        OfItself(PaddedDecoder()),
+    ],
+    ids=["Multihead", "encoder", "encoder-slow", "decoder"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_any_batch_and_length(module):
+    check_sizes(module, (2, 5, 8), (1, 7, 8), (3, 1, 8))

@@ -29,6 +29,11 @@ def is_own(target: object) -> bool:
     return isinstance(target, FunctionType) and target.__module__.partition(".")[0] != "torch"
 
 
+def is_seen(target: object) -> bool:
+    """Tell whether torch's modes see the calls of a function: of torch's, but not of methods of modules."""
+    return not is_own(target) and not getattr(target, "__module__", "").startswith("torch.nn.modules.")
+
+
 @contextmanager
 def intercepted(targets: Iterable[Callable[..., Any]], handler: Handler) -> Iterator[None]:
     """In this context and thread, calls of Python functions by their qualified names go to `handler`."""

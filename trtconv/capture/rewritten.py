@@ -127,6 +127,38 @@ def multiscale_roi_align(
     return result
 
 
+def transformer_encoder(
+    depends: DependsOnInput,
+    encoder: torch.nn.TransformerEncoder,
+    src: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    src_key_padding_mask: torch.Tensor | None = None,
+    is_causal: bool | None = None,
+) -> Any:
+    """Without gradients torch computes left-aligned sequences without their padding, and then pads with zeros."""
+    first: Any = encoder.layers[0]
+    if (
+        src_key_padding_mask is None
+        or mask is not None
+        or src.dim() != 3
+        or first.training
+        or torch.is_autocast_enabled()
+        or not (encoder.use_nested_tensor and torch.backends.mha.get_fastpath_enabled())
+    ):
+        return NotImplemented
+    padded = src_key_padding_mask.to(torch.bool)
+    layers = torch.nn.TransformerEncoder.forward.__wrapped__  # type: ignore[attr-defined]  # while it is intercepted
+    norm, encoder.norm = encoder.norm, None
+    try:
+        output = layers(encoder, src, mask, src_key_padding_mask, is_causal)
+    finally:
+        encoder.norm = norm
+    if encoder.mask_check:
+        padded = padded & (padded[:, 1:] >= padded[:, :-1]).all()
+    output = output.masked_fill(padded[..., None], 0)
+    return output if norm is None else norm(output)
+
+
 def _is_mask(index: Any) -> bool:
     return isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) and index.dim() > 0
 
@@ -172,3 +204,10 @@ def rewritten() -> dict[Any, Callable[..., Any]]:
         if hasattr(sys.modules[module], name)
     }
     return {**REWRITTEN, **loaded}
+
+
+def rewritten_methods(module: torch.nn.Module) -> dict[Any, Callable[..., Any]]:
+    """The methods of a module's parts to run instead of others."""
+    if any(isinstance(each, torch.nn.TransformerEncoder) for each in module.modules()):
+        return {torch.nn.TransformerEncoder.forward: transformer_encoder}
+    return {}

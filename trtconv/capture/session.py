@@ -26,9 +26,9 @@ from trtconv.capture.functions import (
 )
 from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
-from trtconv.capture.own_functions import intercepted, is_own
+from trtconv.capture.own_functions import intercepted, is_own, is_seen
 from trtconv.capture.packed import PackedSequences
-from trtconv.capture.rewritten import rewritten
+from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
@@ -70,7 +70,8 @@ class Session:
         self._functions: list[str] = []
         self._in_recorded_call = False
         self._packed = PackedSequences(self.value_of, self._intercept, self._origin)
-        self._rewritten = {**rewritten(), **self._packed.functions()}
+        self._methods = rewritten_methods(module)
+        self._rewritten = {**rewritten(), **self._packed.functions(), **self._methods}
         self._read: dict[int, Any] = {}
         self._entangled: set[Callable[..., Any]] = set()  # write to their arguments, or return views of them
         self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
@@ -107,7 +108,7 @@ class Session:
         """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
         handler = functools.partial(self._handle, self._function_level)
         functions = [function for function in (*own_functions, *self._rewritten) if is_own(function)]
-        with exporting(), self._function_level, intercepted(functions, handler):
+        with exporting(), self._function_level, intercepted([*functions, *self._methods], handler):
             return function(*args, **kwargs)
 
     def _intercept(self, functions: Sequence[Callable[..., Any]]) -> None:
@@ -180,7 +181,7 @@ class Session:
                         return self._record_function(func, *cast)
             if func in self._rewritten:
                 # The mode is off in the calls that it reports.
-                with nullcontext() if is_own(func) else level:
+                with level if is_seen(func) else nullcontext():
                     result = self._rewritten[func](self._depends_on_input, *args, **kwargs)
                 if result is not NotImplemented:
                     return result
