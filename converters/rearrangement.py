@@ -34,6 +34,8 @@ def _axis_to_end(net: Network, x: Any, dim: int) -> Any:
 def flip(net: Network, x: Any, dims: Sequence[int]) -> Any:
     """A slice that runs backward."""
     shape = net.shape(x)
+    if any(is_same(size, 0) for size in shape):
+        return x
     flipped = {dim % len(shape) for dim in dims} if shape else set()
     starts = [size - 1 if axis in flipped else 0 for axis, size in enumerate(shape)]
     return net.slice(x, starts, shape, [-1 if axis in flipped else 1 for axis in range(len(shape))])
@@ -331,6 +333,8 @@ def padded(net: Network, x: Any, pad: Sequence[Size], mode: str, value: float | 
     for i, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
         starts[-1 - i] = -before
         shape[-1 - i] += before + after
+    if mode == "constant" and any(is_same(size, 0) for size in net.shape(x)):
+        return net.expand(net.scalar(value or 0, net.dtype(x), len(shape)), shape)
     return net.slice(x, starts, shape, mode=getattr(trt.SampleMode, _MODES[mode]), fill=value or None)
 
 

@@ -100,7 +100,8 @@ def _of_truths(net: Network, x: Any, operation: str, dim: Dims, keepdim: bool) -
     truths = net.cast(x, torch.bool)
     if dim is not None and not isinstance(dim, int) and not dim:
         return truths  # unlike other reductions, any and all over no dims leave the shape
-    return reduced(net, truths, operation, dim, keepdim)
+    number = reduced(net, net.cast(truths, torch.int32), operation, dim, keepdim)
+    return net.elementwise(number, 0, trt.ElementWiseOperation.GREATER)  # of no elements the maximum is less
 
 
 @converter(aten.count_nonzero.default, aten.count_nonzero.dim_IntList)
