@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import transformers
 
-from families import Draw, Example
+from families import Draw, Example, randomize
 from trtconv import Dim
 
 BATCH = Dim(min=1, max=8, name="batch")
@@ -30,6 +30,7 @@ def row(
     part: str = "",
     wrapper: Wrapper | None = None,
     dynamic: Mapping[str, Any] | None = None,
+    measured: bool = False,
     **options: Any,
 ) -> Example:
     """A row.
@@ -39,10 +40,13 @@ def row(
         part: The path of the submodule that is converted instead of the whole.
         wrapper: What is put around it.
         dynamic: Its dynamic shapes.
+        measured: Give its batch norms the statistics of their own inputs, and scales near 1; of some models' images
+            nothing arrives at the end without.
         options: What the configuration has other than by default.
     """
     config = config or f"{cls.removesuffix('Model').removesuffix('ForCausalLM')}Config"
-    return Example("transformers", name, functools.partial(_make, cls, config, draw, part, wrapper, options), dynamic)
+    make = functools.partial(_make_measured if measured else _make, cls, config, draw, part, wrapper, options)
+    return Example("transformers", name, make, dynamic, pretrained=measured)
 
 
 def _make(
@@ -51,6 +55,19 @@ def _make(
     model = getattr(transformers, cls)(getattr(transformers, config)(**options)).eval()
     module = model.get_submodule(part)
     return wrapper(module) if wrapper else module, draw
+
+
+def _make_measured(*arguments: Any) -> tuple[torch.nn.Module, Draw]:
+    module, draw = _make(*arguments)
+    randomize(module)
+    for child in module.modules():
+        if isinstance(child, torch.nn.modules.batchnorm._BatchNorm):
+            child.momentum = 1.0
+            child.weight.data.normal_(1, 0.1)
+    draws = [draw()[1] for _ in range(8)]
+    with torch.no_grad():
+        module.train()(**{name: torch.cat([kwargs[name] for kwargs in draws]) for name in draws[0]})
+    return module.eval(), draw
 
 
 class WithCache(torch.nn.Module):

@@ -8,6 +8,7 @@ from families.transformers_rows import IMAGES, row
 FEW = {"num_hidden_layers": 3}
 TWO = {"encoder_layers": 2, "decoder_layers": 2}
 PADDED = padded_pixels(160, 192)
+B0 = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
 DEPTH = {"num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "image_size": 96}
 
 ENCODERS = [
@@ -24,18 +25,18 @@ ENCODERS = [
     row("vitdet", "VitDetModel", pixels(), **FEW),
     row("swin", "SwinModel", pixels()),
     row("swinv2", "Swinv2Model", pixels()),
-    row("hiera", "HieraModel", pixels()),
+    row("hiera", "HieraModel", pixels(), initializer_range=0.2),
     row("convnext", "ConvNextModel", pixels()),
     row("convnextv2", "ConvNextV2Model", pixels()),
     row("focalnet", "FocalNetModel", pixels()),
     row("cvt", "CvtModel", pixels(), depth=[1, 2, 3]),
     row("pvt", "PvtModel", pixels()),
-    row("levit", "LevitModel", pixels()),
+    row("levit", "LevitModel", pixels(), measured=True),
     row("poolformer", "PoolFormerModel", pixels()),
-    row("mobilevit", "MobileViTModel", pixels(256)),
-    row("mobilevitv2", "MobileViTV2Model", pixels(256)),
-    row("mobilenet-v2", "MobileNetV2Model", pixels()),
-    row("efficientnet", "EfficientNetModel", pixels(), width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280),
+    row("mobilevit", "MobileViTModel", pixels(256), measured=True),
+    row("mobilevitv2", "MobileViTV2Model", pixels(256), measured=True),
+    row("mobilenet-v2", "MobileNetV2Model", pixels(), measured=True),
+    row("efficientnet", "EfficientNetModel", pixels(), **B0, measured=True),
     row("resnet", "ResNetModel", pixels()),
     row("regnet", "RegNetModel", pixels()),
 ]
@@ -48,6 +49,7 @@ TASKS = [
         *("depth-anything", "DepthAnythingForDepthEstimation", pixels(70, 98), "DepthAnythingConfig"),
         depth_estimation_type="metric",
         max_depth=20,
+        initializer_range=0.1,
     ),
     row("glpn", "GLPNForDepthEstimation", pixels(128), "GLPNConfig"),
     row("yolos", "YolosForObjectDetection", pixels(128, 160), "YolosConfig", **FEW, image_size=[128, 160]),
@@ -87,7 +89,7 @@ TOWERS = [
     row("siglip-text", "SiglipTextModel", tokens(pad=1), **FEW, vocab_size=2000),
     row("siglip-vision", "SiglipVisionModel", pixels(), **FEW),
     row("owlvit-vision", "OwlViTVisionModel", pixels(256), **FEW, image_size=256),
-    row("blip-vision", "BlipVisionModel", pixels(192), **FEW, image_size=192),
+    row("blip-vision", "BlipVisionModel", pixels(192), **FEW, image_size=192, initializer_range=0.02),
 ]
 
 SOUND = [
