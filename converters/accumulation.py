@@ -40,7 +40,7 @@ def scatter_reduce(net: Network, x: Any, dim: int, index: Any, src: Any, reduce:
     dim %= len(shape)
     if not same(net.shape(src), given):
         src = net.slice(src, [0] * len(shape), given)
-    if (reduce, include_self) == ("sum", True) and _names_rows(index, shape, dim) and not _are_few(shape[dim], given):
+    if (reduce, include_self) == ("sum", True) and _names_rows(index, shape, dim) and not are_few(shape[dim], given):
         row = net.slice(index, [0] * len(shape), [size if axis == dim else 1 for axis, size in enumerate(given)])
         return _rows_added(net, x, dim, net.reshape(row, (given[dim],)), src)
     here = _comparison(net, index, dim, shape[dim])
@@ -91,7 +91,7 @@ def index_add(net: Network, x: Any, dim: int, index: Any, source: Any, alpha: fl
     """x + alpha * sum_j [index_j = i] source_j for each place i along `dim`"""
     shape = net.shape(source)
     source = scaled(net, net.cast(source, wide_dtype(net.output.dtype)), alpha)
-    if shape and not _are_few(net.shape(x)[dim], shape):
+    if shape and not are_few(net.shape(x)[dim], shape):
         return _rows_added(net, x, dim % len(shape), index, source)
     return index_reduce(net, x, dim, index, source, "sum", True)
 
@@ -124,7 +124,7 @@ def added_at(net: Network, x: Any, index: Any, source: Any) -> Any:
 def _comparison(net: Network, index: Any, dim: int, size: Size) -> Any:
     """Whether each index is each of `size` places, which are a new axis before that of the indices."""
     given = net.shape(index)
-    if not _are_few(size, given):
+    if not are_few(size, given):
         raise UnsupportedArgumentError(
             f"TensorRT doesn't combine elements at indices; comparing {list(given)} indices with {size} places each "
             f"takes more than the {MOST_PAIRS} steps that are done"
@@ -135,7 +135,8 @@ def _comparison(net: Network, index: Any, dim: int, size: Size) -> Any:
     return net.elementwise(index, places, trt.ElementWiseOperation.EQUAL)
 
 
-def _are_few(size: Size, given: Sequence[Size]) -> bool:
+def are_few(size: Size, given: Sequence[Size]) -> bool:
+    """Whether so many pairs of a place and an index are compared; dynamic sizes don't count."""
     return math.prod(int(n) for n in (size, *given) if is_static(n)) <= MOST_PAIRS
 
 

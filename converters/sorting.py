@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.converters.accumulation import are_few
 from trtconv.converters.creation import sequence
-from trtconv.converters.indexing import gather
+from trtconv.converters.indexing import gather, scatter
 from trtconv.converters.shape import part
 from trtconv.definition import Scalar
 from trtconv.errors import UnsupportedArgumentError
@@ -59,9 +60,31 @@ def sort(net: Network, x: Any, dim: int, descending: bool) -> tuple[Any, Any]:
 
 @converter(aten.sort.stable)
 def stable_sort(net: Network, x: Any, stable: bool | None, dim: int, descending: bool) -> tuple[Any, Any]:
-    """Equal values look the same in any order, but the indices of a stable sort aren't known."""
+    """Equal values look the same in any order; for the indices of a stable sort every pair is compared."""
     values, indices = sort(net, x, dim, descending)
-    return values, None if stable else indices
+    shape = net.shape(x)
+    if not stable or not shape:
+        return values, indices
+    dim %= len(shape)
+    few = are_few(shape[dim], shape)
+    return values, _stable_order(net, x, dim, "GREATER" if descending else "LESS") if few else None
+
+
+def _stable_order(net: Network, x: Any, dim: int, before: str) -> Any:
+    """The place of each element in turn: each is written at the number of those that come before it."""
+    shape = net.shape(x)
+    x = net.cast(x, torch.int32) if net.dtype(x) is torch.bool else net.tensor(x)
+
+    def places(axis: int, rank: int) -> Any:
+        return net.reshape(sequence(net, shape[dim]), [shape[dim] if each == axis else 1 for each in range(rank)])
+
+    own, other = (net.reshape(x, (*shape[:axis], 1, *shape[axis:])) for axis in (dim + 1, dim))
+    equal = _layer(net, own, other, "EQUAL")
+    tie = _layer(net, equal, _layer(net, places(dim + 1, len(shape) + 1), places(dim, len(shape) + 1), "LESS"), "AND")
+    earlier = _layer(net, _layer(net, other, own, before), tie, "OR")
+    rank = net.reduce(net.cast(earlier, torch.int64), trt.ReduceOperation.SUM, [dim + 1], False)
+    unsorted = net.expand(places(dim, len(shape)), shape)
+    return scatter(net, unsorted, dim, rank, unsorted)
 
 
 @converter(aten.kthvalue.default)
