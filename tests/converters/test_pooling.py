@@ -204,7 +204,7 @@ SIZES = [(2, 3, 11, 10), (1, 3, 7, 13), (3, 3, 16, 16), (2, 3, 4, 5)]
         Unpooled(nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)),
         lambda x: F.interpolate(x, (7, 9), mode="area"),
     ],
-    ids=repr,
+    ids=lambda function: getattr(function, "__name__", None) or repr(function),
 )
 def test_dynamic_sizes(function):
     check_sizes(function, *SIZES)
