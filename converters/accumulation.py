@@ -40,7 +40,11 @@ def scatter_reduce(net: Network, x: Any, dim: int, index: Any, src: Any, reduce:
     dim %= len(shape)
     if not same(net.shape(src), given):
         src = net.slice(src, [0] * len(shape), given)
-    if (reduce, include_self) == ("sum", True) and _names_rows(index, shape, dim) and not are_few(shape[dim], given):
+    if (
+        (reduce, include_self) == ("sum", True)
+        and _names_rows(net, index, shape, dim)
+        and not are_few(shape[dim], given)
+    ):
         row = net.slice(index, [0] * len(shape), [size if axis == dim else 1 for axis, size in enumerate(given)])
         return _rows_added(net, x, dim, net.reshape(row, (given[dim],)), src)
     here = _comparison(net, index, dim, shape[dim])
@@ -91,7 +95,7 @@ def index_add(net: Network, x: Any, dim: int, index: Any, source: Any, alpha: fl
     """x + alpha * sum_j [index_j = i] source_j for each place i along `dim`"""
     shape = net.shape(source)
     source = scaled(net, net.cast(source, wide_dtype(net.output.dtype)), alpha)
-    if shape and not are_few(net.shape(x)[dim], shape):
+    if shape and net.output.dtype.is_floating_point and not are_few(net.shape(x)[dim], shape):
         return _rows_added(net, x, dim % len(shape), index, source)
     return index_reduce(net, x, dim, index, source, "sum", True)
 
@@ -180,9 +184,9 @@ def _wide(net: Network) -> torch.dtype:
     return torch.int32 if net.output.dtype is torch.bool else wide_dtype(net.output.dtype)
 
 
-def _names_rows(index: Any, shape: Sequence[Size], dim: int) -> bool:
-    """Whether a tensor of indices is a vector along `dim`, expanded to all of `shape` along other dimensions."""
-    if not isinstance(index, torch.Tensor):
+def _names_rows(net: Network, index: Any, shape: Sequence[Size], dim: int) -> bool:
+    """Whether indices are a vector along `dim`, expanded to all of `shape`, so that rows of floats are added."""
+    if not isinstance(index, torch.Tensor) or not net.output.dtype.is_floating_point:
         return False
     sizes, strides = index.shape, index.stride()
     others = [axis for axis in range(len(shape)) if axis != dim]

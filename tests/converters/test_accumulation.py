@@ -121,6 +121,7 @@ def test_reducing(function, inputs, dtype):
     "function",
     [
         lambda x: x.repeat(1, 2048).scatter_add(1, torch.zeros(4, 4096, dtype=torch.int64), x.repeat(1, 2048)),
+        lambda x: x.long().repeat(400, 9).index_add(0, torch.zeros(1600, dtype=torch.int64), x.long().repeat(400, 9)),
         lambda x: x.repeat(2500, 1).index_add(0, torch.zeros(10000, dtype=torch.int64), x.repeat(2500, 1)),
     ],
 )
