@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from trtconv import tensorrt as trt
 from trtconv.converters.creation import filled, sequence
 from trtconv.converters.pooling import adaptive_bounds, most_places
-from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
 from trtconv.sizes import Size, is_static, product
@@ -120,13 +119,6 @@ def _largest(net: Network, x: Any, indices: Sequence[Any], axis: int, places: Pl
         best = net.select(better, value, best, net.dtype(x))
         found = [net.select(better, new, old, torch.int64) for new, old in zip(here, found, strict=True)]
     return best, found
-
-
-@converter(F.fractional_max_pool2d_with_indices, F.fractional_max_pool3d_with_indices)
-def fractional_max_pool(net: Network, *args: object, **kwargs: object) -> Any:
-    raise UnsupportedArgumentError(
-        "its windows lie at random, other ones in each call; use an adaptive pool, or leave it in PyTorch"
-    )
 
 
 @converter(aten.max_unpool2d.default, aten.max_unpool3d.default)

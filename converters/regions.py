@@ -200,14 +200,6 @@ def ps_roi_align(
     return net.cast(bins.mean(net, sums), net.output.dtype), None
 
 
-@converter("torchvision.roi_pool.default", "torchvision.ps_roi_pool.default")
-def roi_pool(net: Network, x: Any, rois: Any, spatial_scale: float, pooled_height: int, pooled_width: int) -> Any:
-    raise UnsupportedArgumentError(
-        "how many pixels its bins have depends on the values of the regions; use torchvision.ops.roi_align, or "
-        "ps_roi_align, with a fixed sampling_ratio"
-    )
-
-
 # -- deformable convolution -------------------------------------------------------------------------
 
 

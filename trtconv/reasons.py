@@ -27,6 +27,11 @@ WRITES = "it writes to or resizes a tensor in place, which has no meaning in an 
 SERIES = "TensorRT has no layer for this special function"
 STEPS = "it takes as many steps as the values say, and an engine's layers are always the same"
 BITS = "TensorRT can't take the bits of a floating-point number apart"
+WINDOWS = "its windows lie at random, other ones in each call; use an adaptive pool"
+REGIONS = (
+    "how many pixels its bins have depends on the values of the regions; use torchvision.ops.roi_align, or "
+    "ps_roi_align, with a fixed sampling_ratio"
+)
 COUNTING = "into which bin an element at an edge falls depends on torch's rounding; compare with the edges instead"
 STRINGS_OF_LABELS = "it sums over all alignments of two sequences; compute this loss outside of the module"
 
@@ -52,11 +57,13 @@ REASONS: dict[str, str] = {
         STEPS: "gcd lcm",
         BITS: "frexp nextafter",
         COUNTING: "histogram _histogramdd_from_bin_cts",
+        WINDOWS: "fractional_max_pool2d fractional_max_pool3d",
+        REGIONS: "roi_pool ps_roi_pool",
         STRINGS_OF_LABELS: "_ctc_loss",
     }.items()
     for operator in operators.split()
 }
-"""By the names of ATen's operators."""
+"""By the names of operators, of ATen's and of torchvision's."""
 
 
 def reason(target: object) -> str:

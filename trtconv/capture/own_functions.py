@@ -31,7 +31,7 @@ def is_own(target: object) -> bool:
 
 def is_seen(target: object) -> bool:
     """Tell whether torch's modes see the calls of a function: of torch's, but not of methods of modules."""
-    return not is_own(target) and not getattr(target, "__module__", "").startswith("torch.nn.modules.")
+    return not is_own(target) and not (getattr(target, "__module__", None) or "").startswith("torch.nn.modules.")
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class PackedSequences:
         steps, batch, *rest = x.shape
         if depends(lengths):
             elements = x.reshape(steps * batch, *rest)
-            counts = (lengths > torch.arange(steps)[:, None]).sum(1)
+            counts = (lengths > torch.arange(steps, device=lengths.device)[:, None]).sum(1)
             fake, numbers = self._value_of(elements), self._value_of(counts)
             self._elements[id(fake)], self._counts[id(numbers)] = fake, (numbers, batch)
             self._intercept(tuple(self._methods))
@@ -101,7 +101,8 @@ class PackedSequences:
             raise CaptureError(f"{self._origin()}: {words}")
         sizes = [sum(length > step for length in known) for step in range(max(known))]
         places = [step * len(known) + number for step, size in enumerate(sizes) for number in range(size)]
-        return x.reshape(steps * batch, *rest).index_select(0, torch.tensor(places)), torch.tensor(sizes)
+        elements = x.reshape(steps * batch, *rest).index_select(0, torch.tensor(places, device=x.device))
+        return elements, torch.tensor(sizes)
 
     def _unpack(
         self,
@@ -124,7 +125,7 @@ class PackedSequences:
                 for number in range(batch)
             ]
             padding = data.new_full((1, *data.shape[1:]), padding_value)
-            x = torch.cat([data, padding]).index_select(0, torch.tensor(places))
+            x = torch.cat([data, padding]).index_select(0, torch.tensor(places, device=data.device))
             x = x.reshape(steps, batch, *data.shape[1:])
             lengths = torch.tensor([sum(size > number for size in sizes) for number in range(batch)])
         return x.transpose(0, 1) if batch_first else x, lengths
@@ -136,9 +137,10 @@ class PackedSequences:
         batch, steps = self.batch(counts), counts.shape[0]
         missing = total_length - steps
         with self._unpacking():
-            lives = torch.arange(batch) < counts[:, None]
+            lives = torch.arange(batch, device=counts.device) < counts[:, None]
             x = data.reshape(steps, batch, *data.shape[1:])
-            x = torch.where(lives.reshape(steps, batch, *(1 for _ in data.shape[1:])), x, padding_value)
+            there = lives.reshape(steps, batch, *(1 for _ in data.shape[1:])).to(x.device)
+            x = torch.where(there, x, padding_value)
             return torch.cat([x, x.new_full((missing, *x.shape[1:]), padding_value)]), lives.sum(0)
 
     @contextmanager
