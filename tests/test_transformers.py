@@ -88,3 +88,21 @@ def test_next_token_with_a_growing_cache():
 
     cached = {0: BATCH, 2: LENGTH}
     check(module, draw, {"input_ids": {0: BATCH}, "past": [(cached, cached)] * 2})
+
+
+def test_caches_are_containers_once_registered():
+    """As by default: the first call returns a cache, the next one takes it."""
+    transformers.integrations.executorch.register_dynamic_cache_export_support()
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)).eval()
+    converted = trtconv.convert(model, kwargs=tokens(2, 7, "left"))
+    prompt = tokens(2, 7, "left")
+    assert compare(model, converted, (), prompt).correct
+    mask = torch.cat([prompt["attention_mask"], torch.ones(2, 1, dtype=torch.int64)], 1)
+
+    def following():
+        cache = converted(**prompt).past_key_values
+        return {"input_ids": torch.tensor([[5], [6]]), "attention_mask": mask, "past_key_values": cache}
+
+    converted_next = trtconv.convert(model, kwargs=following())
+    assert compare(model, converted_next, (), following()).correct
+    assert converted_next(**following()).past_key_values.get_seq_length() == 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from families.transformers_inputs import constant, next_token, numbers, renamed, together, tokens
-from families.transformers_rows import BATCH, LENGTH, TOKENS, InDoubleToo, NextToken, WithCache, row
+from families.transformers_rows import BATCH, LENGTH, TOKENS, InDoubleToo, NextToken, row, with_cache
 
 FEW = {"num_hidden_layers": 3, "vocab_size": 2000}
 SMALL = {"hidden_size": 512, "intermediate_size": 1024, "num_attention_heads": 8, **FEW}
@@ -57,12 +57,12 @@ DECODERS = [
     row("gpt2", "GPT2LMHeadModel", tokens(), "GPT2Config", **GPT, use_cache=False),
     row("gpt2-left-padding", "GPT2LMHeadModel", tokens(left=True), "GPT2Config", **GPT, use_cache=False),
     row("gpt2-dynamic", "GPT2LMHeadModel", tokens(dynamic=True), "GPT2Config", **GPT, use_cache=False, dynamic=TOKENS),
-    row("gpt2-cache", "GPT2LMHeadModel", tokens(), "GPT2Config", **GPT, wrapper=WithCache),
+    row("gpt2-cache", "GPT2LMHeadModel", tokens(), "GPT2Config", **GPT, wrapper=with_cache),
     row("llama", "LlamaForCausalLM", tokens(), **GROUPED),
     row("llama-eager", "LlamaForCausalLM", tokens(), **GROUPED, attn_implementation="eager"),
     row("llama-left-padding", "LlamaForCausalLM", tokens(left=True), **GROUPED),
     row("llama-dynamic", "LlamaForCausalLM", tokens(dynamic=True), **GROUPED, dynamic=TOKENS),
-    row("llama-cache", "LlamaForCausalLM", tokens(), **CACHED, wrapper=WithCache),
+    row("llama-cache", "LlamaForCausalLM", tokens(), **CACHED, wrapper=with_cache),
     row(
         *("llama-next-token", "LlamaForCausalLM", next_token(3, 2, 64)),
         **CACHED,
