@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import fnmatch
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -28,17 +29,20 @@ from typing import Any
 
 import psutil
 import torch
-from families import SOURCES, Example, examples, randomize
+from families import SOURCES, Draw, Example, examples, randomize, set_moments
 from report import write_table
 
 import trtconv
 from trtconv import registry
 from trtconv.inspect import Comparison, compare
+from trtconv.structure import take_apart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "coverage.jsonl"
 DRAWS = 4
 """Inputs that a result is compared on; fewer if it is correct on the first."""
+LEAST_EFFECT = 100
+"""By so many times the allowed error some output has to differ between two inputs, or agreement says nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Result:
     """A row of the table.
 
     Attributes:
-        status: "correct", "wrong" (numbers, shapes or dtypes), "refused" (an error of the library's),
-            "crashed" (any other error, or the process died) or "excluded".
+        status: "correct", "wrong" (numbers, shapes or dtypes, or a result that hardly depends on the inputs),
+            "refused" (an error of the library's), "crashed" (any other error, or the process died) or "excluded".
         reason: What went wrong; for "excluded", why the model isn't counted.
         calls, layers: Calls of the trace, and layers of the network.
         parameters: Numbers in the module's parameters.
@@ -82,6 +86,7 @@ def measure(source: str, example: Example) -> Result:
         module, draw = example.make()
         if not example.pretrained:
             randomize(module)
+            set_moments(module, *draw())
         args, kwargs = draw()
         result = dataclasses.replace(result, parameters=sum(p.numel() for p in module.parameters()))
         converted = trtconv.convert(module, args, kwargs, dynamic_shapes=example.dynamic_shapes)
@@ -99,7 +104,7 @@ def measure(source: str, example: Example) -> Result:
             comparisons.append(compare(module, converted, *draw()))
             if comparisons[-1].correct and (len(comparisons) > 1 or example.dynamic_shapes is None):
                 break
-        return _judge(result, comparisons)
+        return _judge(result, comparisons, _effects(module, draw))
     except trtconv.ConversionError as error:
         return dataclasses.replace(result, status="refused", reason=f"{type(error).__name__}: {error}")
     except Exception as error:
@@ -108,19 +113,38 @@ def measure(source: str, example: Example) -> Result:
         return dataclasses.replace(result, status="crashed", reason=f"{type(error).__name__} at {place}: {error}")
 
 
-def _judge(result: Result, comparisons: Sequence[Comparison]) -> Result:
+def _effects(module: torch.nn.Module, draw: Draw) -> list[float]:
+    """How far each output lies from that on another input; infinitely far where it has other sizes."""
+    with torch.no_grad():
+        results = [take_apart(module(*args, **kwargs))[0] for args, kwargs in (draw(), draw())]
+    pairs = [pair for pair in zip(*results, strict=True) if isinstance(pair[0], torch.Tensor)]
+    return [_distance(a.double().nan_to_num(), b.double().nan_to_num()) for a, b in pairs]
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    if a.shape != b.shape:
+        return math.inf
+    return float((a - b).abs().max()) if a.numel() else 0.0
+
+
+def _judge(result: Result, comparisons: Sequence[Comparison], effects: Sequence[float]) -> Result:
     """The largest errors of several draws against each other, for the output that is worst off."""
     problems = [o.problem for comparison in comparisons for o in comparison.outputs if o.problem]
     if problems or not comparisons[0].outputs:
         return dataclasses.replace(result, status="wrong", reason=problems[0] if problems else "it returns no tensor")
     worst = (0.0, 0.0, 0.0)
-    for outputs in zip(*(comparison.outputs for comparison in comparisons), strict=True):
+    depends = False
+    for effect, *outputs in zip(effects, *(comparison.outputs for comparison in comparisons), strict=True):
         error, own = max(o.error for o in outputs), max(o.torch_error for o in outputs)
         candidate = (error, own, 2 * own + max(o.unit for o in outputs))
+        depends |= effect > LEAST_EFFECT * candidate[2]
         if _share(candidate) >= _share(worst):
             worst = candidate
-    status = "correct" if _share(worst) <= 1 else "wrong"
-    reason = "" if status == "correct" else f"error {worst[0]:.3g}, allowed {worst[2]:.3g}"
+    status, reason = "correct", ""
+    if _share(worst) > 1:
+        status, reason = "wrong", f"error {worst[0]:.3g}, allowed {worst[2]:.3g}"
+    elif not depends:
+        status, reason = "wrong", "the result hardly depends on the inputs, so that it agrees says nothing"
     return dataclasses.replace(
         result, status=status, reason=reason, error=worst[0], torch_error=worst[1], allowed=worst[2]
     )

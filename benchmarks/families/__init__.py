@@ -51,7 +51,7 @@ def images(*shape: int) -> Draw:
 
 
 def randomize(module: torch.nn.Module) -> None:
-    """Give values to what initialization leaves alike: zero heads and biases, tiny scales, batch norms' moments.
+    """Give values to what initialization leaves alike: zero heads and biases, tiny scales.
 
     With those, whole branches of a model wouldn't show in its result.
     """
@@ -60,7 +60,27 @@ def randomize(module: torch.nn.Module) -> None:
             if value.is_floating_point() and value.numel() > 1 and bool((value == value.flatten()[0]).all()):
                 scale, offset = (0.1, 1.0) if abs(float(value.flatten()[0])) > 0.01 else (0.05, 0.0)
                 value.normal_(offset, scale)
-        for child in module.modules():
-            if isinstance(child, torch.nn.modules.batchnorm._BatchNorm) and child.running_mean is not None:
-                child.running_mean.normal_(0, 0.1)
-                child.running_var.uniform_(0.8, 1.2)
+
+
+def set_moments(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Scale batch norms by what they get for some inputs.
+
+    Otherwise activations fade or grow from layer to layer until the result no longer depends on the inputs.
+    """
+
+    def set_of(norm: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        x = inputs[0]
+        per_channel = x.numel() // x.shape[1] >= 16  # a mean of few numbers would say nothing of other inputs
+        axes = [axis for axis in range(x.dim()) if axis != 1 or not per_channel]
+        square = x.double().square().mean(axes)
+        square = square.clamp(min=0.1 * float(square.mean())).expand(norm.running_var.shape)
+        norm.running_var.copy_(square * (0.8 + 0.4 * torch.rand_like(square)))
+        if getattr(norm, "running_mean", None) is not None:
+            norm.running_mean.copy_(0.1 * square.sqrt() * torch.randn_like(square))
+
+    norms = [child for child in module.modules() if isinstance(getattr(child, "running_var", None), torch.Tensor)]
+    hooks = [norm.register_forward_pre_hook(set_of) for norm in norms]
+    with torch.no_grad():
+        module(*args, **kwargs)
+    for hook in hooks:
+        hook.remove()
