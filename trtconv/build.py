@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from trtconv.network import Network
 from trtconv.passes import network_passes
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph, read
+from trtconv.reference.layout import copy_weights
 from trtconv.signature import Signature, TensorSpec
+from trtconv.weight_file import WeightFile, return_freed_memory
 
 
 class Clock:
@@ -55,20 +58,27 @@ def build_plan(
 
     Raises: as `build`.
     """
-    # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes. Where there are
-    # none it is read after the build, in which TensorRT holds the weights twice: the peak is lower so.
+    # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes. During the build,
+    # in which TensorRT holds the weights twice, its copy is in a file; without passes it is read afterwards.
     passes = network_passes(tf32=tf32)
     graph = _read(network) if keep_network and passes else None
+    file = WeightFile()
+    if graph is not None:
+        graph.map_weights(file.hold)
     for network_pass in passes:
         network_pass(network)
     engine = build(network, signature.inputs, messages, tf32=tf32, compute_capabilities=compute_capabilities)
     clock.lap("build")
-    if keep_network and graph is None:
+    if graph is not None:
+        copy_weights(graph.layers, file.release)
+    elif keep_network:
         graph = _read(network)
+    network.release()
+    return_freed_memory()
     segment = Segment(
         tuple(spec.name for spec in signature.inputs),
         tuple(spec.name for spec in signature.outputs),
-        torch.frombuffer(engine, dtype=torch.uint8),
+        engine,
         graph,
     )
     provenance = {
@@ -91,8 +101,8 @@ def build(
     *,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
-) -> bytearray:
-    """Build an engine and return its serialized form.
+) -> torch.Tensor:
+    """Build an engine and return its serialized form, of dtype uint8.
 
     Args:
         network: The network, with inputs and outputs.
@@ -116,15 +126,42 @@ def build(
     if any(not spec.is_static for spec in inputs):
         _add_profiles(network, config, inputs)
     messages.clear()
+    monitor = _monitor_type()(network.release)  # TensorRT doesn't keep it alive
+    config.progress_monitor = monitor
     plan = network.builder.build_serialized_network(network.definition, config)
     if plan is None:
         raise BuildError(_explain(network, messages.errors()))
-    return bytearray(plan)
+    return torch.frombuffer(plan, dtype=torch.uint8)
+
+
+@functools.cache
+def _monitor_type() -> Any:
+    class Monitor(trt.load().IProgressMonitor):  # type: ignore[misc]  # the base is known at run time only
+        """Keeps memory low during a build: the parts of it hold the weights at different places."""
+
+        def __init__(self, release: Callable[[], None]) -> None:
+            super().__init__()
+            self._release = release
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            self._tidy()
+
+        def step_complete(self, name: str, step: int) -> bool:
+            return True  # to go on
+
+        def phase_finish(self, name: str) -> None:
+            self._tidy()
+
+        def _tidy(self) -> None:
+            self._release()
+            return_freed_memory()
+
+    return Monitor
 
 
 def _read(network: Network) -> Graph:
     with quiet():
-        return read(network.definition)
+        return read(network.definition, network.release)
 
 
 def _add_profiles(network: Network, config: Any, inputs: Sequence[TensorSpec]) -> None:

@@ -97,8 +97,10 @@ def convert(
     ]
     _check_distinct([*names, *out_names])
     signature = _signature(parameters, arguments, captured, names, out_names)
+    calls = len(trace.calls)
     with collect_messages() as messages:
-        network = emit(trace, names, out_names, messages)
+        network = emit(trace, names, out_names, messages, _storages(module))
+        del captured, trace  # the network has what it needs of their weights
         clock.lap("emit")
         plan = build_plan(
             network,
@@ -107,13 +109,20 @@ def convert(
             clock,
             source={
                 "module": f"{type(module).__module__}.{type(module).__qualname__}",
-                "calls": len(trace.calls),
+                "calls": calls,
             },
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
     return TRTModule(plan, network)
+
+
+def _storages(module: torch.nn.Module) -> frozenset[int]:
+    """The addresses of a module's weights."""
+    plain = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+    weights = (tensor for tensor in (*module.parameters(), *module.buffers()) if type(tensor) in plain)
+    return frozenset(each.untyped_storage().data_ptr() for each in weights if each.layout is torch.strided)
 
 
 def _as_tuple(args: Any) -> tuple[Any, ...]:

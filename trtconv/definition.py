@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from trtconv.dtypes import name_of, to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
 from trtconv.logger import Messages, logger
 from trtconv.sizes import Size, Sizes, is_static, settled
+from trtconv.weight_file import WeightFile
 
 Scalar = bool | int | float
 
@@ -26,13 +27,17 @@ class Definition:
     Every ``add_*`` method of `trt.INetworkDefinition` can be called on it: the layer gets a name and an
     origin, the arguments are kept alive until the build, and a refusal is an error.
 
+    Args:
+        messages: An open collector of TensorRT's messages.
+        owned: Addresses of storages that live at least until the build: the module's parameters and buffers.
+
     Attributes:
         definition: The `trt.INetworkDefinition`.
         origins: For each layer, by name, the origin of the call that it comes from.
         call: The call under conversion.
     """
 
-    def __init__(self, messages: Messages) -> None:
+    def __init__(self, messages: Messages, owned: Collection[int] = ()) -> None:
         self.builder = trt.Builder(logger())
         self.definition = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         self.origins: dict[str, Origin] = {}
@@ -41,11 +46,13 @@ class Definition:
         self._messages = messages
         self._tensors: dict[int, Any] = {}
         self._shapes: dict[int, tuple[Any, Sizes]] = {}
-        self._constants: dict[tuple[int, int], Any] = {}
+        self._constants: dict[tuple[int, int], tuple[torch.Tensor, Any]] = {}
         self._symbols: dict[sympy.Expr, tuple[Any, int]] = {}
         self._multiples: dict[sympy.Expr, tuple[sympy.Expr, int]] = {}
         self._expressions: dict[Any, Any] = {}
         self._kept: list[Any] = []
+        self._owned = owned
+        self._file = WeightFile()
         self._names: dict[str, int] = {}
 
     # -- the call under conversion --------------------------------------------------------------
@@ -152,31 +159,44 @@ class Definition:
 
     def constant(self, value: torch.Tensor) -> Any:
         """A constant layer with the values of a real tensor."""
-        value = value.detach().cpu().contiguous()
+        value = self._keep(value)
         data_type = to_trt(value.dtype)
         if value.numel() == 0:
             weights = trt.Weights(data_type)
         else:
             weights = trt.Weights(data_type, value.data_ptr(), value.numel())
-        self._kept.append(value)
         return self.known(self.add_constant(tuple(value.shape), weights).get_output(0), value.shape)
 
     def weights(self, value: torch.Tensor | None) -> Any:
         """The `trt.Weights` over a real tensor's values; empty ones for None."""
         if value is None:
             return trt.Weights()
-        value = value.detach().cpu().contiguous()
-        self._kept.append(value)
+        value = self._keep(value)
         return trt.Weights(to_trt(value.dtype), value.data_ptr(), value.numel())
+
+    def release(self) -> None:
+        """Take weights out of memory that are in a file too; see `trtconv.weight_file`."""
+        self._file.release()
+
+    def forget_operands(self) -> None:
+        """Let go of the real tensors that were operands: no more calls will be converted."""
+        self._constants.clear()
+
+    def _keep(self, value: torch.Tensor) -> torch.Tensor:
+        """The values in memory that stays as it is until the build."""
+        kept = value.detach().cpu().contiguous()
+        if kept.untyped_storage().data_ptr() not in self._owned:
+            kept = self._file.hold(kept)
+        self._kept.append(kept)
+        return kept
 
     def _constant_of(self, x: torch.Tensor, dtype: torch.dtype, rank: int) -> Any:
         key = (id(x), rank)
-        cached = self._constants.get(key)
+        _, cached = self._constants.get(key, (x, None))
         if cached is None or self.dtype(cached) is not dtype:
             value = x.detach().to(dtype)
             cached = self.constant(value.reshape((1,) * (rank - value.dim()) + tuple(value.shape)))
-            self._constants[key] = cached
-            self._kept.append(x)
+            self._constants[key] = x, cached
         return cached
 
     def scalar(self, value: Scalar, dtype: torch.dtype, rank: int = 0) -> Any:

@@ -24,8 +24,16 @@ from trtconv.registry import Converter
 from trtconv.sizes import Size, expression, is_static, settled
 
 
-def emit(trace: Trace, input_names: Sequence[str], output_names: Sequence[str], messages: Messages) -> Network:
+def emit(
+    trace: Trace,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    messages: Messages,
+    owned: Collection[int] = (),
+) -> Network:
     """Convert each call of a trace and return the network with its inputs and outputs named.
+
+    `messages` and `owned` are as for `trtconv.network.Network`.
 
     Raises:
         UnsupportedCallsError: calls have no converter; the message lists all of them.
@@ -33,7 +41,7 @@ def emit(trace: Trace, input_names: Sequence[str], output_names: Sequence[str], 
         BuildError: TensorRT refused a layer.
     """
     check_supported(trace)
-    network = Network(messages)
+    network = Network(messages, owned)
     for name, value in zip(input_names, trace.inputs, strict=True):
         sizes = settled(value.shape)
         tensor = network.add_input(name, _input_type(name, value), tuple(n if is_static(n) else -1 for n in sizes))
@@ -47,6 +55,7 @@ def emit(trace: Trace, input_names: Sequence[str], output_names: Sequence[str], 
         with network.converting(call), _sizes_undecided(call, environments.values()):
             _convert(network, call)
     _mark_outputs(network, trace, output_names)
+    network.forget_operands()
     return network
 
 

@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.capture.stand_ins import fake_like
 from trtconv.capture.trace import map_tensors, tensors_in
 
 _aten = torch.ops.aten
@@ -40,8 +41,7 @@ class Constants:
         known = self._stand_ins.get(id(real))
         if known is not None:
             return known[1]
-        with _disable_current_modes():
-            fake = mode.from_tensor(real.detach(), static_shapes=True)
+        fake = fake_like(mode, real)
         # The real tensor is kept too: an id means something only while its object lives.
         self._stand_ins[id(real)] = (real, fake)
         self._values[id(fake)] = real

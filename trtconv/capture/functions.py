@@ -18,7 +18,7 @@ class FunctionLevel(TorchFunctionMode):
     """A torch function mode that gives each call to a handler, and can look inside Python functions.
 
     torch turns the mode off while its handler runs, so a handler sees ``torch.nn.functional.relu`` but
-    not the ``torch.relu`` that it calls. `run` runs a function such that the inner calls come to the
+    not the ``torch.relu`` that it calls. `open` runs a function such that the inner calls come to the
     handler too.
     """
 
@@ -36,11 +36,13 @@ class FunctionLevel(TorchFunctionMode):
     ) -> Any:
         return self._handler(self, func, args, kwargs or {})
 
-    def run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run `func`; the calls that it makes come to the handler where it is written in Python."""
+    def opens(self, func: Callable[..., Any]) -> bool:
+        """Tell whether `open` can look inside a function: it is written in Python, and isn't open already."""
         # A method such as Tensor.split calls its C namesake, which comes here under the same name.
-        if func in self._open or not _can_open(func):
-            return func(*args, **kwargs)
+        return func not in self._open and _can_open(func)
+
+    def open(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run `func` such that the calls that it makes come to the handler."""
         self._open.append(func)
         try:
             with self:

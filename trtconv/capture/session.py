@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ class Session:
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
-        self._functional = _Functional()
+        self._functional = FunctionalTensorMode()
         self._function_level = FunctionLevel(self._handle)
         self._stack = ExitStack()
 
@@ -128,8 +129,12 @@ class Session:
 
     def value_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """The fake tensor behind what the code sees, with everything written to it so far."""
-        wrapped = self._wrap(tensor)
-        return wrapped.from_functional()
+        known = self._wrapped.get(id(tensor))
+        if known is not None:
+            tensor = known[1]
+        elif torch._is_functional_tensor(tensor) and not isinstance(tensor, FunctionalTensor):
+            tensor = FunctionalTensor(tensor, self._functional)
+        return tensor.from_functional() if isinstance(tensor, FunctionalTensor) else self._stand_in(tensor)
 
     def check_results(self, tensors: Sequence[torch.Tensor]) -> None:
         """Raise if these tensors can't be results.
@@ -161,14 +166,13 @@ class Session:
         attribute = property_name(func)
         if attribute is not None and attribute not in TENSOR_PROPERTIES:
             return func(*args, **kwargs)
-        args, kwargs = map_tensors(self._wrap, (args, kwargs))
         name = getattr(func, "__name__", "")
         if name in VALUE_READERS and args and isinstance(args[0], torch.Tensor):
             return self._read_value(self.value_of(args[0]), name)
         if name in ("__repr__", "__str__") and args:
             return repr(self.value_of(args[0]))
         if self._in_recorded_call:
-            return func(*args, **kwargs)
+            return func(*map_tensors(self._wrap, args), **map_tensors(self._wrap, kwargs))
         self._functions.append(canonical_name(func))
         try:
             if self._takes(func) and self._is_whole(func, args, kwargs):
@@ -179,13 +183,16 @@ class Session:
                 if cast is not None:
                     with autocasting.off(tensors):
                         return self._record_function(func, *cast)
+            if func not in self._rewritten and level.opens(func):
+                return level.open(func, args, kwargs)
             if func in self._rewritten:
+                args, kwargs = map_tensors(self._wrap, (args, kwargs))
                 # The mode is off in the calls that it reports.
                 with level if is_seen(func) else nullcontext():
                     result = self._rewritten[func](self._depends_on_input, *args, **kwargs)
                 if result is not NotImplemented:
                     return result
-            return level.run(func, args, kwargs)
+            return level.open(func, args, kwargs) if level.opens(func) else self._run_operators(func, args, kwargs)
         finally:
             self._functions.pop()
 
@@ -197,6 +204,7 @@ class Session:
 
     def _autocast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The arguments as autocast casts them for a function; None if it casts something inside the function."""
+        args, kwargs = map_tensors(self._wrap, (args, kwargs))
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
         casts = autocasting.casts(self._aten.silenced, func, read_args, read_kwargs)
         if casts is None:
@@ -211,6 +219,7 @@ class Session:
             if found:
                 self._append(func, *self._as_read(func, read_args, read_kwargs), output)
                 return map_tensors(self._functional_over, output)
+        args, kwargs = map_tensors(self._wrap, (args, kwargs))
         with self._aten.silenced():
             # The modes are off for torch's functions here, but not for the calls that a user's own makes.
             self._in_recorded_call = True
@@ -244,6 +253,22 @@ class Session:
         args, kwargs = map_tensors(lambda tensor: self._read.get(id(tensor), tensor), (args, kwargs))
         return args, kwargs
 
+    def _run_operators(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a function of torch's; its operators are recorded."""
+        # Python code may make calls in turn, which expect to be functionalized.
+        if func not in self._entangled and not is_inplace(func, kwargs) and not isinstance(func, FunctionType):
+            before = len(self.calls)
+            read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
+            given = [(tensor, tensor._version) for tensor in tensors_in((read_args, read_kwargs))]
+            with disable_functional_mode():
+                output = func(*read_args, **read_kwargs)
+            if self._is_alone(given, output) and all(_is_functional(call) for call in self.calls[before:]):
+                return map_tensors(self._functional_over, output)
+            del self.calls[before:]
+            self._entangled.add(func)
+        args, kwargs = map_tensors(self._wrap, (args, kwargs))
+        return func(*args, **kwargs)
+
     def _run_alone(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         """Whether a function's results have nothing to do with its arguments' memory, and the results.
 
@@ -255,13 +280,18 @@ class Session:
                 output = STAND_INS.get(func, func)(*args, **kwargs)
             except FAKE_ERRORS as error:
                 raise self._aten.explained(error, canonical_name(func)) from error
-        memory = {tensor.untyped_storage()._cdata for tensor, _ in given}
-        alone = all(tensor._version == version for tensor, version in given) and memory.isdisjoint(
-            tensor.untyped_storage()._cdata for tensor in tensors_in(output)
-        )
+        alone = self._is_alone(given, output)
         if not alone:
             self._entangled.add(func)
         return alone, output
+
+    @staticmethod
+    def _is_alone(given: Sequence[tuple[torch.Tensor, int]], output: Any) -> bool:
+        """Tell whether a function left its arguments as they were, and returned nothing that shares their memory."""
+        memory = {tensor.untyped_storage()._cdata for tensor, _ in given}
+        return all(tensor._version == version for tensor, version in given) and memory.isdisjoint(
+            tensor.untyped_storage()._cdata for tensor in tensors_in(output)
+        )
 
     def _record_operator(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         args, kwargs = map_tensors(self._stand_in, (args, kwargs))
@@ -321,17 +351,13 @@ class Session:
         return self.constants.stand_in(self._aten, real)
 
     def _functional_over(self, fake: torch.Tensor) -> FunctionalTensor:
-        with self._functional, self._aten.silenced():
-            return FunctionalTensor.to_functional(fake)
+        # FunctionalTensor.to_functional mirrors what autograd knows too, of which there is nothing here.
+        with self._aten.silenced(), _disable_current_modes():
+            return FunctionalTensor(torch._to_functional_tensor(fake), self._functional)
 
 
-class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Functionalization without the calls that only check values, which it has no functional form of."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._linalg_check_errors.default:
-            return None
-        return super().__torch_dispatch__(func, types, args, kwargs)
+def _is_functional(call: Call) -> bool:
+    return not isinstance(call.target, OpOverload) or not call.target._schema.is_mutable
 
 
 def _has_symbols(arguments: Any) -> bool:

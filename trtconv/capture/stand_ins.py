@@ -1,14 +1,33 @@
-"""Stand-ins for the results of torch functions whose own code runs step by step.
+"""Stand-ins for the results of torch functions whose own code takes long on tensors without values.
 
-On tensors without values it would make a number of a symbolic length, and take long for a long one.
+That of a recurrent network runs step by step, and makes a number of a symbolic length; a product runs several
+operators. What a stand-in doesn't expect goes to the function itself, which knows what to say of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
+
+from trtconv.sizes import Size
+
+
+def fake_like(mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
+    """A fake tensor for a real one, in a quarter of `FakeTensorMode.from_tensor`'s time where nothing is unusual."""
+    whole = real.layout is torch.strided and real.untyped_storage().nbytes() == real.numel() * real.itemsize
+    if type(real) not in _PLAIN or not whole or real.is_quantized or real.is_conj() or real.is_neg():
+        with _disable_current_modes():
+            return mode.from_tensor(real.detach(), static_shapes=True)
+    with _disable_current_modes():
+        meta = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="meta")
+        return FakeTensor(mode, meta, real.device)
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
 def _hidden_states(*args: Any) -> Any:
@@ -20,6 +39,42 @@ def _hidden_states(*args: Any) -> Any:
     return states[0].new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
 
 
+def _linear(*args: Any, **kwargs: Any) -> Any:
+    if len(args) in (2, 3) and not kwargs and _are_alike(args):
+        input, weight, bias = (*args, None)[:3]
+        fits = input.dim() and weight.dim() == 2 and input.shape[-1] == weight.shape[1]
+        if fits and (bias is None or bias.shape == weight.shape[:1]):
+            return _empty(input, (*input.shape[:-1], weight.shape[0]))
+    return torch.nn.functional.linear(*args, **kwargs)
+
+
+def _matmul(*args: Any, **kwargs: Any) -> Any:
+    if len(args) == 2 and not kwargs and _are_alike(args):
+        left, right = args
+        fits = left.dim() >= 2 and right.dim() >= 2 and left.shape[-1] == right.shape[-2]
+        if fits and (right.dim() == 2 or left.shape[:-2] == right.shape[:-2]):
+            return _empty(left, (*left.shape[:-1], right.shape[-1]))
+    return torch.matmul(*args, **kwargs)
+
+
+def _are_alike(tensors: Sequence[Any]) -> bool:
+    given = [tensor for tensor in tensors if tensor is not None]
+    return (
+        all(isinstance(tensor, FakeTensor) for tensor in given)
+        and len({(tensor.dtype, tensor.device) for tensor in given}) == 1
+    )
+
+
+def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
+    if not all(isinstance(size, int) for size in shape):
+        return torch.Tensor.new_empty(like, shape)
+    with _disable_current_modes():
+        return FakeTensor(like.fake_mode, torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
+
+
 STAND_INS: dict[Any, Callable[..., Any]] = dict.fromkeys(
     (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states
-)
+) | {
+    torch.nn.functional.linear: _linear,
+    **dict.fromkeys((torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _matmul),
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,3 +99,9 @@ class Graph:
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, TensorType]
+
+    def map_weights(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Put `function(weights)`, of the same values, in the place of the weights of each layer."""
+        for layer in self.layers:
+            found = {name: value for name, value in layer.attributes.items() if isinstance(value, torch.Tensor)}
+            layer.attributes.update({name: function(value) for name, value in found.items()})

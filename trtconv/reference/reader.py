@@ -9,7 +9,7 @@ import numpy
 
 from trtconv import tensorrt as trt
 from trtconv.reference.graph import DataType, Graph, Layer, TensorType
-from trtconv.reference.layout import put_factors_by_columns
+from trtconv.reference.layout import copy_weights
 from trtconv.reference.weights import to_tensor
 
 _PADDED = ("stride_nd", "padding_mode", "pre_padding", "post_padding")
@@ -104,22 +104,24 @@ CONSTRUCTS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def read(network: Any) -> Graph:
+def read(network: Any, after_piece: Callable[[], None] = lambda: None) -> Graph:
     """Read a ``trt.INetworkDefinition`` into a :class:`Graph`, which keeps no reference to it.
 
-    Weights are copied: TensorRT neither copies nor owns those that it was given.
+    Weights are copied, because TensorRT neither copies nor owns those that it was given. `after_piece` is called
+    after each piece of them, to let go of what was read, for one.
 
     Raises:
         ValueError: TensorRT itself can't infer a layer's output, so that the network can't be built.
     """
-    return _Reader(network).read()
+    return _Reader(network, after_piece).read()
 
 
 class _Reader:
     """One reading of a network: the tensors met so far, and the loops, conditionals and attentions."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, after_piece: Callable[[], None]) -> None:
         self.network = network
+        self.after_piece = after_piece
         self.tensors: dict[str, TensorType] = {}
         # Python wrappers of a construct are identical while one lives, so that these lists, which keep
         # them alive, number the constructs; their names may repeat.
@@ -130,7 +132,7 @@ class _Reader:
         inputs = tuple(self._tensor(network.get_input(i), "network input") for i in range(network.num_inputs))
         layers = tuple(self._layer(network.get_layer(i)) for i in range(network.num_layers))
         outputs = tuple(network.get_output(i).name for i in range(network.num_outputs))
-        put_factors_by_columns(layers)
+        copy_weights(layers, self.after_piece)
         return Graph(inputs, outputs, layers, self.tensors)
 
     def _tensor(self, tensor: Any, origin: str) -> str:

@@ -1,4 +1,4 @@
-"""Copies of a TensorRT network's weights as torch tensors."""
+"""A TensorRT network's weights as torch tensors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _VALUES_OFFSET = 8
 
 
 def to_tensor(weights: Any) -> torch.Tensor:
-    """Copy weights into a flat tensor of the carrier of their type.
+    """Weights as a flat tensor of the carrier of their type.
 
-    ``weights`` is what the bindings give: a NumPy array that views the network's memory, or a
-    ``trt.Weights`` for the types that NumPy has not.
+    ``weights`` is what the bindings give: a NumPy array that views the network's memory, as the tensor then does,
+    or a ``trt.Weights`` for the types that NumPy has not, of which the tensor is a copy.
     """
     if isinstance(weights, numpy.ndarray):
-        return torch.from_numpy(weights.copy()).reshape(-1)
+        return torch.from_numpy(weights).reshape(-1)
     dtype = DataType[weights.dtype.name]
     return _decode(_bytes_of(weights, dtype), dtype, weights.size)
 
