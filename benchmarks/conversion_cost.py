@@ -28,7 +28,7 @@ import trtconv
 
 RESULT = pathlib.Path(__file__).parent / "results" / "conversion_cost.md"
 REPEATS = 3
-DEPTHS = (6, 12, 25, 50, 100, 200)
+DEPTHS = (6, 12, 25, 50, 100)
 MODELS = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16", "swin_t")
 LARGE_MODELS = ("alexnet", "vgg16", "wide_resnet101_2", "convnext_large", "vit_l_16")
 

@@ -5,9 +5,11 @@
     python benchmarks/coverage.py --only "timm/vision_*"    # by "source/name"
     python benchmarks/coverage.py --missing                 # only what has no result yet
     python benchmarks/coverage.py --table                   # only the table, from the results so far
+    python benchmarks/coverage.py --device cuda --workers 14 --seconds 600      # engines in place of the interpreter
 
 Each model is converted, built and compared in a process of its own. Results are kept in
-build/coverage.jsonl, the table goes to benchmarks/results/coverage.md.
+build/coverage.jsonl, the table goes to benchmarks/results/coverage.md; those of engines to
+coverage_engines.jsonl and coverage_engines.md. Engines are built with tf32=False.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import psutil
 import torch
 from families import SOURCES, Draw, Example, examples, randomize, set_moments
 from report import write_table
@@ -38,7 +39,7 @@ from trtconv.inspect import Comparison, compare
 from trtconv.structure import take_apart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "build" / "coverage.jsonl"
+FOLDER = pathlib.Path(os.environ.get("OUT", ROOT / "build"))
 DRAWS = 4
 """Inputs that a result is compared on; fewer if it is correct on the first."""
 LEAST_EFFECT = 100
@@ -76,8 +77,12 @@ class Result:
     versions: str = ""
 
 
-def measure(source: str, example: Example) -> Result:
-    """Convert a model and compare it with PyTorch on inputs that it wasn't converted with."""
+def measure(source: str, example: Example, device: str) -> Result:
+    """Convert a model and compare it with PyTorch on inputs that it wasn't converted with.
+
+    Args:
+        device: "cpu" runs it by the interpreter, "cuda" as an engine.
+    """
     result = Result(source, example.family, example.name, "excluded", example.excluded, versions=_versions())
     if example.excluded:
         return result
@@ -87,9 +92,18 @@ def measure(source: str, example: Example) -> Result:
         if not example.pretrained:
             randomize(module)
             set_moments(module, *draw())
+        module, draw = module.to(device), _drawn_on(device, draw)
         args, kwargs = draw()
+        by_interpreter = device == "cpu"
         result = dataclasses.replace(result, parameters=sum(p.numel() for p in module.parameters()))
-        converted = trtconv.convert(module, args, kwargs, dynamic_shapes=example.dynamic_shapes)
+        converted = trtconv.convert(
+            module,
+            args,
+            kwargs,
+            dynamic_shapes=example.dynamic_shapes,
+            tf32=by_interpreter,
+            keep_network=by_interpreter,
+        )
         provenance = converted.plan.provenance
         seconds = provenance["seconds"]
         result = dataclasses.replace(
@@ -111,6 +125,16 @@ def measure(source: str, example: Example) -> Result:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{pathlib.Path(where.filename).name}:{where.lineno}"
         return dataclasses.replace(result, status="crashed", reason=f"{type(error).__name__} at {place}: {error}")
+
+
+def _drawn_on(device: str, draw: Draw) -> Draw:
+    """The same inputs on a device."""
+
+    def drawn() -> Any:
+        leaves, nesting = take_apart(draw())
+        return nesting.fill(leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves)
+
+    return drawn if device != "cpu" else draw
 
 
 def _effects(module: torch.nn.Module, draw: Draw) -> list[float]:
@@ -158,19 +182,23 @@ def _versions() -> str:
     return f"torch {torch.__version__}, {trtconv.tensorrt.load().__name__} {trtconv.tensorrt.load().__version__}"
 
 
-def run_all(chosen: Sequence[tuple[str, Example]], workers: int) -> None:
-    """Measure each model in a process of its own, as many at once as there are workers and memory for."""
+def run_all(chosen: Sequence[tuple[str, Example]], workers: int, device: str, seconds: float) -> None:
+    """Measure each model in a process of its own, as many at once as there are workers and memory for.
+
+    What isn't done after so many `seconds` has no result.
+    """
+    begin = time.perf_counter()
     context = multiprocessing.get_context("fork")  # the imports are done once, in this process
     registry.find(torch.relu)  # loads the converters
-    room = psutil.virtual_memory().available / 2**30 - 2
+    room = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 - 2
     waiting = list(chosen)
     running: dict[Any, tuple[str, Example, float]] = {}
     done = 0
-    while waiting or running:
+    while (waiting or running) and time.perf_counter() - begin < seconds:
         taken = sum(example.gib for _, example, _ in running.values())
         if waiting and len(running) < workers and (not running or taken + waiting[0][1].gib <= room):
             source, example = waiting.pop(0)
-            process = context.Process(target=_measure_and_keep, args=(source, example, workers))
+            process = context.Process(target=_measure_and_keep, args=(source, example, workers, device))
             process.start()
             running[process] = (source, example, time.perf_counter())
             continue
@@ -178,30 +206,38 @@ def run_all(chosen: Sequence[tuple[str, Example]], workers: int) -> None:
             source, example, started = running.pop(process)
             done += 1
             if process.exitcode:
-                _keep(Result(source, example.family, example.name, "crashed", f"exit code {process.exitcode}"))
-            kept = load().get((source, example.name))
+                _keep(Result(source, example.family, example.name, "crashed", f"exit code {process.exitcode}"), device)
+            kept = load(device).get((source, example.name))
             said = f"{kept.status} {kept.reason[:300]}" if kept else "no result"
-            seconds = time.perf_counter() - started
-            print(f"{done}/{len(chosen)} {source}/{example.name} {seconds:.0f} s: {said}", flush=True)
+            took = time.perf_counter() - started
+            print(f"{done}/{len(chosen)} {source}/{example.name} {took:.0f} s: {said}", flush=True)
         time.sleep(0.2)
+    for process in running:
+        process.kill()
 
 
-def _measure_and_keep(source: str, example: Example, workers: int) -> None:
+def _measure_and_keep(source: str, example: Example, workers: int, device: str) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    _keep(measure(source, example))
+    if device == "cuda":  # PyTorch's own error is measured without TensorFloat-32 too
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    _keep(measure(source, example, device), device)
 
 
-def _keep(result: Result) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
+def _results(device: str) -> pathlib.Path:
+    return FOLDER / ("coverage.jsonl" if device == "cpu" else "coverage_engines.jsonl")
+
+
+def _keep(result: Result, device: str) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with _results(device).open("a") as file:
         file.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
 
-def load() -> dict[tuple[str, str], Result]:
+def load(device: str) -> dict[tuple[str, str], Result]:
     """The last result of each model, by source and name."""
-    if not RESULTS.exists():
+    if not _results(device).exists():
         return {}
-    results = [Result(**json.loads(line)) for line in RESULTS.read_text().splitlines()]
+    results = [Result(**json.loads(line)) for line in _results(device).read_text().splitlines()]
     return {(result.source, result.name): result for result in results}
 
 
@@ -212,21 +248,31 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="skip what is correct already")
     parser.add_argument("--table", action="store_true", help="run nothing, write the table")
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda runs engines (default cpu)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
     options = parser.parse_args()
     known = [(source, example) for source in SOURCES for example in examples(source)]
     if not options.table:
-        have = {key for key, result in load().items() if result.status == "correct"} if options.missing else set()
+        have = (
+            {key for key, result in load(options.device).items() if result.status == "correct"}
+            if options.missing
+            else set()
+        )
         chosen = [
             (source, example)
             for source, example in known
             if any(source == only or fnmatch.fnmatch(f"{source}/{example.name}", only) for only in options.only)
             and (source, example.name) not in have
         ]
-        run_all(chosen, options.workers)
-    results = load()
+        run_all(chosen, options.workers, options.device, options.seconds)
+    results = load(options.device)
     rows = [results[key] for key in ((source, example.name) for source, example in known) if key in results]
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), {options.workers} models at once, no GPU"
-    write_table(ROOT / "benchmarks" / "results" / "coverage.md", rows, machine)
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), {options.workers} models at once, "
+    if options.device == "cpu":
+        write_table(ROOT / "benchmarks" / "results" / "coverage.md", rows, machine + "no GPU")
+    else:
+        path = FOLDER / "coverage_engines.md"
+        write_table(path, rows, machine + torch.cuda.get_device_name(), engines=True)
 
 
 if __name__ == "__main__":

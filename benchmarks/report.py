@@ -9,8 +9,7 @@ from typing import Any
 
 _HEAD = """# Coverage
 
-What `make coverage` found: each model is captured, emitted and built for TensorRT, and the network that was
-built is run by the reference interpreter on inputs that it wasn't converted with. {machine}; {versions}.
+{what} {machine}; {versions}.
 
 **Correct** means: the largest error against PyTorch in float64 is at most twice the error of PyTorch's own
 float32 against it, plus one unit in the last place of the largest value. Of several outputs the one that comes
@@ -18,10 +17,18 @@ nearest to its limit is shown. Weights are random unless the name says otherwise
 """
 
 
-def write_table(path: pathlib.Path, rows: Sequence[Any], machine: str) -> None:
+_BY_INTERPRETER = """What `make coverage` found: each model is captured, emitted and built for TensorRT, and the
+network that was built is run by the reference interpreter on inputs that it wasn't converted with."""
+_BY_ENGINE = """What `python benchmarks/coverage.py --device cuda` found: each model is converted with `tf32=False`,
+and its engine is run on inputs that it wasn't converted with."""
+
+
+def write_table(path: pathlib.Path, rows: Sequence[Any], machine: str, *, engines: bool = False) -> None:
     """Write the rows (`coverage.Result`), grouped by family, with a summary and all failures first."""
     versions = sorted({row.versions for row in rows if row.versions})
-    parts = [_HEAD.format(machine=machine, versions="; ".join(versions))]
+    parts = [
+        _HEAD.format(what=_BY_ENGINE if engines else _BY_INTERPRETER, machine=machine, versions="; ".join(versions))
+    ]
     families = [(family, list(members)) for family, members in groupby(rows, key=lambda row: row.family)]
     parts.append(
         table(

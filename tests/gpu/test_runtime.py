@@ -38,6 +38,34 @@ def test_ranges_of_sizes(module):
         converted(draw(9, 3, 16, 16))
 
 
+def test_several_profiles(module):
+    profiles = [{"input": {0: size, 2: (8, 16, 40)}} for size in ((1, 1, 1), (4, 6, 8))]
+    converted = trtconv.convert(module, draw(1, 3, 16, 16), dynamic_shapes=profiles, tf32=False)
+    for shape in ((1, 3, 16, 16), (6, 3, 40, 16), (1, 3, 8, 16), (4, 3, 23, 16), (8, 3, 9, 16)):
+        result = compare(module, converted, draw(*shape))
+        assert result.correct, str(result)
+    with pytest.raises(trtconv.InputError, match="input.0 = 2"):
+        converted(draw(2, 3, 16, 16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_inside(module, dtype):
+    class Casts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x):
+            with torch.autocast("cuda", dtype=dtype):
+                return self.inner(x)
+
+    casts = Casts()
+    x = draw(2, 3, 16, 16)
+    expected, result = casts(x), trtconv.convert(casts, draw(2, 3, 16, 16))(x)
+    assert result.dtype is expected.dtype is dtype
+    torch.testing.assert_close(result, expected, rtol=0, atol=4 * torch.finfo(dtype).eps * float(expected.abs().max()))
+
+
 def test_calls_follow_the_current_stream(module):
     converted = trtconv.convert(module, draw(2, 3, 64, 64), tf32=False)
     expected = converted(torch.ones(2, 3, 64, 64, device="cuda"))
