@@ -192,7 +192,7 @@ _INTERPOLATIONS = ("LINEAR", "NEAREST", "CUBIC")
 _BORDERS = ("FILL", "CLAMP", "REFLECT")
 
 
-@converter(aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
+@converter(torch.grid_sampler, aten.grid_sampler_2d.default, aten.grid_sampler_3d.default)
 def grid_sample(
     net: Network, x: Any, grid: Any, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Any:

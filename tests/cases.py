@@ -97,11 +97,23 @@ def check(function: Any, inputs: tuple[Any, ...], dtype: torch.dtype, **options:
     """Convert on some inputs; on others compare shape, dtype and values with torch."""
     module = function if isinstance(function, torch.nn.Module) else Function(function)
     module = module.to(DEVICE, dtype).eval()
+    _skip_without_kernel(module, tuple(draw(spec, dtype) for spec in inputs))
     converted = convert(module, tuple(draw(spec, dtype) for spec in inputs), **options)
     compare_draws(module, converted, lambda number: tuple(draw(spec, dtype) for spec in inputs), 2)
     if dtype is torch.float32 and not options:
         _check_dynamic(module, inputs)
     return converted
+
+
+def _skip_without_kernel(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+    """Skip what PyTorch itself doesn't run on this device: products of integers on CUDA, for one."""
+    if DEVICE.type != "cpu":
+        try:
+            module(*args)
+        except (NotImplementedError, RuntimeError) as error:
+            if "not implemented for" in str(error) or "Expected inputs of BF16 type" in str(error):
+                pytest.skip(f"PyTorch doesn't run it on {DEVICE.type}: {error}")
+            raise
 
 
 def convert(module: torch.nn.Module, args: tuple[Any, ...], **options: Any) -> trtconv.TRTModule:

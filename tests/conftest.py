@@ -15,7 +15,9 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     cases.DEVICE = torch.device(config.getoption("--device"))
-    if cases.DEVICE.type == "cuda":  # PyTorch's own error is measured without TensorFloat-32 too
+    if cases.DEVICE.type == "cuda":
+        torch.set_default_device(cases.DEVICE)  # for the constants in the cases
+        # PyTorch's own error is measured without TensorFloat-32 too.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 

@@ -317,6 +317,38 @@ def run_python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
 
 
+class TakesManyKindsOfLayers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm, self.pool = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AvgPool2d(3, ceil_mode=True)
+        self.lstm, self.attention = nn.LSTM(4, 4, batch_first=True), nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.pool(self.norm(self.convolution(x))).flatten(2).transpose(1, 2)
+        x = self.lstm(x)[0] + torch.arange(4, device=x.device) / 4
+        x = self.attention(x, x, x)[0].cumsum(1).roll(1, 1)
+        order = x.sort(-1)
+        return (
+            order.values,
+            order.indices,
+            nn.functional.interpolate(x[None], scale_factor=2.0),
+            torch.fft.rfft(x).abs(),
+        )
+
+
+@pytest.mark.parametrize("dynamic_shapes", [None, {"x": {0: (1, 2, 5), 2: (9, 16, 30)}}], ids=["static", "dynamic"])
+def test_the_default_device_makes_no_difference(dynamic_shapes):
+    module = TakesManyKindsOfLayers().eval()
+    x, given = torch.randn(2, 3, 16, 14), torch.randn(2, 3, 16, 14)
+    torch.set_default_device("meta")  # nothing can be computed there
+    try:
+        result = trtconv.convert(module, [given], dynamic_shapes=dynamic_shapes)(x)
+    finally:
+        torch.set_default_device("cpu")
+    for value, expected in zip(result, module(x), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
 def test_import_loads_no_tensorrt_and_takes_no_cuda_context():
     code = (
         "import sys, torch, trtconv\n"

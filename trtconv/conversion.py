@@ -13,6 +13,7 @@ from trtconv.build import Clock, build_plan
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
 from trtconv.capture.symbols import readable
+from trtconv.default_device import default_device
 from trtconv.dynamic import DynamicShapes, Range
 from trtconv.emit import emit
 from trtconv.errors import ConversionError
@@ -87,7 +88,8 @@ def convert(
         constant_values=constant_values,
         shapes=dynamic.sizes,
     )
-    trace = run_trace_passes(captured.trace)
+    with default_device("cpu"):
+        trace = run_trace_passes(captured.trace)
     clock.lap("capture")
     names = _names("input_names", input_names, len(trace.inputs), "input")
     results = len(trace.outputs) - len(captured.written_inputs)
@@ -98,7 +100,7 @@ def convert(
     _check_distinct([*names, *out_names])
     signature = _signature(parameters, arguments, captured, names, out_names)
     calls = len(trace.calls)
-    with collect_messages() as messages:
+    with collect_messages() as messages, default_device("cpu"):
         network = emit(trace, names, out_names, messages, _storages(module))
         del captured, trace  # the network has what it needs of their weights
         clock.lap("emit")

@@ -11,6 +11,7 @@ from typing import Any
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan
+from trtconv.default_device import default_device
 from trtconv.dtypes import name_of, to_torch
 from trtconv.errors import BuildError, ConversionError
 from trtconv.logger import Messages, collect_messages, logger
@@ -51,7 +52,7 @@ def from_onnx(
     _check_readable(model)
     trt.load()
     clock = Clock()
-    with collect_messages() as messages:
+    with collect_messages() as messages, default_device("cpu"):
         network = _parse(model, messages)
         clock.lap("parse")
         _fix_shapes(network, shapes or {})

@@ -44,7 +44,7 @@ def test_several_profiles(module):
     for shape in ((1, 3, 16, 16), (6, 3, 40, 16), (1, 3, 8, 16), (4, 3, 23, 16), (8, 3, 9, 16)):
         result = compare(module, converted, draw(*shape))
         assert result.correct, str(result)
-    with pytest.raises(trtconv.InputError, match="input.0 = 2"):
+    with pytest.raises(trtconv.InputError, match=r"input\.0 = 2"):
         converted(draw(2, 3, 16, 16))
 
 

@@ -6,6 +6,7 @@ operators. What a stand-in doesn't expect goes to the function itself, which kno
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,26 @@ def _hidden_states(*args: Any) -> Any:
     states = [initial] if isinstance(initial, torch.Tensor) else initial
     width = states[0].shape[2] * (2 if bidirectional else 1)
     return states[0].new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
+
+
+def _cell(function: Callable[..., Any], *args: Any) -> Any:
+    """The states of a cell after one step, for which torch has no code without values on CUDA."""
+    state = args[1]
+    if not args[0].is_cuda:
+        return function(*args)
+    return torch.empty_like(state) if isinstance(state, torch.Tensor) else tuple(map(torch.empty_like, state))
+
+
+def _grid_sampler(*args: Any) -> Any:
+    """By the operators that are converted; on CUDA torch takes another in places, which has no code without values."""
+    three = args[0].dim() == 5
+    return (torch.ops.aten.grid_sampler_3d if three else torch.ops.aten.grid_sampler_2d)(*args)
+
+
+def _einsum(*args: Any) -> Any:
+    """Without opt_einsum, which chooses an order by the sizes: the converter has one of its own."""
+    with torch.backends.opt_einsum.flags(enabled=False):
+        return torch.einsum(*args)
 
 
 def _linear(*args: Any, **kwargs: Any) -> Any:
@@ -75,6 +96,9 @@ def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
 STAND_INS: dict[Any, Callable[..., Any]] = dict.fromkeys(
     (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states
 ) | {
+    **{cell: functools.partial(_cell, cell) for cell in (torch.lstm_cell, torch.gru_cell)},
+    torch.grid_sampler: _grid_sampler,
+    torch.einsum: _einsum,
     torch.nn.functional.linear: _linear,
     **dict.fromkeys((torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _matmul),
 }

@@ -128,5 +128,5 @@ def map_tensors(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
 
 
 _ATOMS = frozenset(
-    {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, slice}
+    {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, slice}
 )

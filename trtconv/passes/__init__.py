@@ -13,11 +13,17 @@ from trtconv import tensorrt as trt
 from trtconv.capture.trace import Trace
 from trtconv.network import Network
 from trtconv.passes.complex_numbers import use_real_numbers
+from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
 from trtconv.passes.single_precision import use_single_precision
 
-TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (fold_batch_norm, use_real_numbers, use_single_precision)
+TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
+    take_constants_to_cpu,
+    fold_batch_norm,
+    use_real_numbers,
+    use_single_precision,
+)
 
 
 def run_trace_passes(trace: Trace) -> Trace:

@@ -108,7 +108,7 @@ def _reshape(network: Network, tensor: Any, dims: Sequence[int]) -> Any:
     layer = network.add_shuffle(tensor)
     layer.zero_is_placeholder = False
     sizes = [have[dim] if isinstance(dim, _Axis) else dim for dim in dims]
-    if sizes.count(-1) <= 1:
+    if sizes.count(-1) <= (0 not in sizes):  # of an empty tensor no size follows from the others
         layer.reshape_dims = tuple(sizes)
         return layer.get_output(0)
     shape = network.known(network.add_shape(tensor).get_output(0), (len(have),))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trtconv.default_device import default_device
 from trtconv.reference.execution import Binding, Execution, Observer, Values, run_block
 from trtconv.reference.folding import fold
 from trtconv.reference.graph import Graph
@@ -69,7 +70,7 @@ class Interpreter:
         """
         self._check(feeds)
         device = _device_of(feeds)
-        with torch.no_grad(), full_precision(device):
+        with torch.no_grad(), full_precision(device), default_device(device):
             values = {name: feeds[name].to(device) for name in self.graph.inputs}
             if observe is None:
                 prepared = self._prepare(device)
