@@ -126,8 +126,9 @@ def nan_to_num(net: Network, x: Any, nan: float | None, posinf: float | None, ne
 @converter(aten.clamp.default, aten.clamp.Tensor)
 def clamp(net: Network, x: Any, min: Any, max: Any) -> Any:
     """min(max(x, min), max); where the limits cross, the maximum counts."""
-    x = x if min is None else clamp_min(net, x, min)
-    return x if max is None else clamp_max(net, x, max)
+    result = x if min is None else binary(net, x, min, "MAX")
+    result = result if max is None else binary(net, result, max, "MIN")
+    return _or_nan(net, result, x, min, max)
 
 
 @converter(aten.clamp_min.default, aten.clamp_min.Tensor)
@@ -142,19 +143,26 @@ def clamp_max(net: Network, x: Any, max: Any) -> Any:
 
 @converter(aten.maximum.default)
 def maximum(net: Network, x: Any, other: Any) -> Any:
-    return _or_nan(net, binary(net, x, other, "MAX"), other)
+    return _or_nan(net, binary(net, x, other, "MAX"), x, other)
 
 
 @converter(aten.minimum.default)
 def minimum(net: Network, x: Any, other: Any) -> Any:
-    return _or_nan(net, binary(net, x, other, "MIN"), other)
+    return _or_nan(net, binary(net, x, other, "MIN"), x, other)
 
 
-def _or_nan(net: Network, result: Any, other: Any) -> Any:
-    """NaN also where the second operand is, of which engines take the first (seen on TensorRT-RTX 1.6.1)."""
-    if isinstance(other, Scalar) or not net.dtype(other).is_floating_point:
-        return result
-    return net.select(net.unary(other, trt.UnaryOperation.ISNAN), other, result, net.output.dtype)
+def _or_nan(net: Network, result: Any, x: Any, *others: Any) -> Any:
+    """NaN wherever an operand is.
+
+    Of float32 operands engines take the first where one is NaN, of half precision the second (seen on
+    TensorRT-RTX 1.6.1).
+    """
+    dtype = net.output.dtype
+    operands = others if dtype is torch.float32 else (x, *others)
+    for value in operands:
+        if value is not None and not isinstance(value, Scalar) and net.dtype(value).is_floating_point:
+            result = net.select(net.unary(value, trt.UnaryOperation.ISNAN), value, result, dtype)
+    return result
 
 
 @converter(aten.fmax.default, aten.fmin.default)

@@ -93,9 +93,8 @@ def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
         return FakeTensor(like.fake_mode, torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
 
 
-STAND_INS: dict[Any, Callable[..., Any]] = dict.fromkeys(
-    (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states
-) | {
+STAND_INS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys((torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states),
     **{cell: functools.partial(_cell, cell) for cell in (torch.lstm_cell, torch.gru_cell)},
     torch.grid_sampler: _grid_sampler,
     torch.einsum: _einsum,
