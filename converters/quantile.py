@@ -96,6 +96,9 @@ def _quantile(net: Network, x: Any, q: Any, dim: int | None, interpolation: str,
     """What stands at the place q * (count - 1) of the sorted elements, between two of them as `interpolation` says."""
     if isinstance(q, torch.Tensor) and is_activation(q):
         raise UnsupportedArgumentError("q must be a number or a constant; here it depends on an input")
+    q = torch.as_tensor(q, dtype=torch.float64)
+    if bool(((q < 0) | (q > 1)).any()):
+        raise UnsupportedArgumentError(f"q must lie from 0 to 1; here it is {q.tolist()}")
     shape = net.shape(x)
     if dim is None or not shape:
         x, shape, dim = net.reshape(x, (product(shape),)), (product(shape),), 0
@@ -107,7 +110,7 @@ def _quantile(net: Network, x: Any, q: Any, dim: int | None, interpolation: str,
     is_nan, numbers = _numbers(net, x)
     ascending, _ = extremes(net, numbers, size, last, largest=False)
     count = _count(net, is_nan, last)
-    places = _places(size, torch.as_tensor(q, dtype=torch.float64).flatten(), interpolation)
+    places = _places(size, q.flatten(), interpolation)
     wanted = (*net.shape(x)[:last], places[0].shape[1])
     if ignore_nan:
         rows = net.reshape(count, wanted[:last])
@@ -121,7 +124,7 @@ def _quantile(net: Network, x: Any, q: Any, dim: int | None, interpolation: str,
         result = net.select(missing, math.nan, result, net.output.dtype)
     else:
         result = net.select(missing, result, math.nan, net.output.dtype)
-    if isinstance(q, torch.Tensor) and q.dim():
+    if q.dim():
         result = net.permute(result, [last, *range(last)])
     return net.reshape(result, net.output.shape)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.sizes import Size
@@ -54,6 +54,15 @@ def _grid_sampler(*args: Any) -> Any:
     return (torch.ops.aten.grid_sampler_3d if three else torch.ops.aten.grid_sampler_2d)(*args)
 
 
+def _quantile(function: Callable[..., Any], input: Any, q: Any, *args: Any, **kwargs: Any) -> Any:
+    """As PyTorch before 2.12 has it, it looks at the values of `q` on the CPU."""
+    try:
+        return function(input, q, *args, **kwargs)
+    except DataDependentOutputException:
+        reduced = torch.nansum(input, *(args or (kwargs.get("dim"), kwargs.get("keepdim", False))))
+        return reduced.new_empty((*(q.shape if isinstance(q, torch.Tensor) else ()), *reduced.shape))
+
+
 def _einsum(*args: Any) -> Any:
     """Without opt_einsum, which chooses an order by the sizes: the converter has one of its own."""
     with torch.backends.opt_einsum.flags(enabled=False):
@@ -93,11 +102,14 @@ def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
         return FakeTensor(like.fake_mode, torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
 
 
+_QUANTILES = (torch.quantile, torch.nanquantile, torch.Tensor.quantile, torch.Tensor.nanquantile)
+
 STAND_INS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states),
     **{cell: functools.partial(_cell, cell) for cell in (torch.lstm_cell, torch.gru_cell)},
     torch.grid_sampler: _grid_sampler,
     torch.einsum: _einsum,
+    **{function: functools.partial(_quantile, function) for function in _QUANTILES},
     torch.nn.functional.linear: _linear,
     **dict.fromkeys((torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _matmul),
 }
