@@ -54,12 +54,14 @@ def _grid_sampler(*args: Any) -> Any:
     return (torch.ops.aten.grid_sampler_3d if three else torch.ops.aten.grid_sampler_2d)(*args)
 
 
-def _quantile(function: Callable[..., Any], input: Any, q: Any, *args: Any, **kwargs: Any) -> Any:
+def _quantile(
+    function: Callable[..., Any], input: Any, q: Any, dim: int | None = None, keepdim: bool = False, **kwargs: Any
+) -> Any:
     """As PyTorch before 2.12 has it, it looks at the values of `q` on the CPU."""
     try:
-        return function(input, q, *args, **kwargs)
+        return function(input, q, dim, keepdim, **kwargs)
     except DataDependentOutputException:
-        reduced = torch.nansum(input, *(args or (kwargs.get("dim"), kwargs.get("keepdim", False))))
+        reduced = torch.nansum(input, dim, keepdim)
         return reduced.new_empty((*(q.shape if isinstance(q, torch.Tensor) else ()), *reduced.shape))
 
 
