@@ -57,10 +57,12 @@ def _grid_sampler(*args: Any) -> Any:
 def _quantile(
     function: Callable[..., Any], input: Any, q: Any, dim: int | None = None, keepdim: bool = False, **kwargs: Any
 ) -> Any:
-    """As PyTorch before 2.12 has it, it looks at the values of `q` on the CPU."""
+    """As PyTorch 2.11 has it, it looks at the values of `q`, and takes numbers only for sizes."""
     try:
         return function(input, q, dim, keepdim, **kwargs)
-    except DataDependentOutputException:
+    except RuntimeError as error:
+        if not isinstance(error, DataDependentOutputException) and "symbolic sizes" not in str(error):
+            raise
         reduced = torch.nansum(input, dim, keepdim)
         return reduced.new_empty((*(q.shape if isinstance(q, torch.Tensor) else ()), *reduced.shape))
 
