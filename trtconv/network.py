@@ -25,7 +25,7 @@ from trtconv import tensorrt as trt
 from trtconv.definition import Definition, Scalar
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.rounding import whole
-from trtconv.sizes import Size, broadcast, is_same, is_static, same, settled
+from trtconv.sizes import Size, broadcast, is_same, is_static, product, same, settled
 
 
 class Network(Definition):
@@ -179,6 +179,12 @@ class Network(Definition):
 
     def reduce(self, x: Any, operation: Any, dims: Sequence[int], keepdim: bool) -> Any:
         """A reduction over non-negative `dims`."""
+        if len(dims) == len(self.shape(x)) > 1:
+            # TensorRT-RTX 1.6.1 gives wrong numbers for all axes at once where a softmax along one, or a norm, comes
+            # before and there are few elements.
+            shape = self.shape(x)
+            total = self.reduce(self.reshape(x, (product(shape),)), operation, (0,), False)
+            return self.reshape(total, (1,) * len(shape)) if keepdim else total
         result = self.add_reduce(self.tensor(x), operation, axes_mask(dims), keepdim).get_output(0)
         sizes: list[Size] = [1 if axis in dims else size for axis, size in enumerate(self.shape(x))]
         return self.known(result, sizes if keepdim else [s for axis, s in enumerate(sizes) if axis not in dims])

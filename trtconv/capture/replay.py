@@ -23,7 +23,7 @@ def same_results(symbolic: Trace, static: Trace, sizes: Mapping[sympy.Symbol, in
     Args:
         examples: The example inputs; drawn are integers between those of the example, and floats at random.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     # Of both signs, to tell functions apart; and positive, for what isn't defined elsewhere.
     for draw in (torch.randn, torch.rand):
         inputs = [_drawn(example, fake, draw, generator) for example, fake in zip(examples, static.inputs, strict=True)]
@@ -76,9 +76,9 @@ def _drawn(
 ) -> torch.Tensor:
     shape = tuple(map(int, fake.shape))
     if example.is_floating_point():
-        return draw(shape, generator=generator).to(example.device, example.dtype)
+        return draw(shape, generator=generator, device="cpu").to(example.device, example.dtype)
     low, high = (int(example.min()), int(example.max())) if example.numel() else (0, 0)
-    return torch.randint(low, high + 1, shape, generator=generator).to(example.device, example.dtype)
+    return torch.randint(low, high + 1, shape, generator=generator, device="cpu").to(example.device, example.dtype)
 
 
 def _is_close(given: torch.Tensor, expected: torch.Tensor) -> bool:

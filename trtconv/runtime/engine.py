@@ -121,8 +121,10 @@ class EngineRunner:
         for spec, tensor in zip(self.inputs, feeds, strict=True):
             if not spec.is_static and not context.set_input_shape(spec.name, tuple(tensor.shape)):
                 raise EngineError(f"TensorRT refuses shape {list(tensor.shape)} for input {spec.name!r}")
+        # With several profiles an engine says of its outputs what holds for the first only (TensorRT-RTX 1.6.1).
         shapes: list[Any] = [
-            spec.shape if spec.is_static else tuple(context.get_tensor_shape(spec.name)) for spec in self.outputs
+            spec.shape if spec.is_static and not self._profiles else tuple(context.get_tensor_shape(spec.name))
+            for spec in self.outputs
         ]
         results = [
             torch.empty(shape, dtype=spec.dtype, device=self.device)
