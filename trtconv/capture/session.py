@@ -257,8 +257,8 @@ class Session:
         """Run a function of torch's; its operators are recorded."""
         # Python code may make calls in turn, which expect to be functionalized.
         if func not in self._entangled and not is_inplace(func, kwargs) and not isinstance(func, FunctionType):
-            before = len(self.calls)
             read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
+            before = len(self.calls)  # reading a view of what was written to since records calls too
             given = [(tensor, tensor._version) for tensor in tensors_in((read_args, read_kwargs))]
             with disable_functional_mode():
                 output = func(*read_args, **read_kwargs)
