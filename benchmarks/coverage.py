@@ -40,8 +40,10 @@ from trtconv.structure import take_apart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = pathlib.Path(os.environ.get("OUT", ROOT / "build"))
-DRAWS = 4
+DRAWS = 12
 """Inputs that a result is compared on; fewer if it is correct on the first."""
+MOMENTS = 4
+"""Images whose moments batch norms get."""
 LEAST_EFFECT = 100
 """By so many times the allowed error some output has to differ between two inputs, or agreement says nothing."""
 
@@ -91,7 +93,7 @@ def measure(source: str, example: Example, device: str) -> Result:
         module, draw = example.make()
         if not example.pretrained:
             randomize(module)
-            set_moments(module, *draw())
+            set_moments(module, *_several(draw))
         module, draw = module.to(device), _drawn_on(device, draw)
         args, kwargs = draw()
         by_interpreter = device == "cpu"
@@ -125,6 +127,16 @@ def measure(source: str, example: Example, device: str) -> Result:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{pathlib.Path(where.filename).name}:{where.lineno}"
         return dataclasses.replace(result, status="crashed", reason=f"{type(error).__name__} at {place}: {error}")
+
+
+def _several(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Several images as one batch, or what is drawn if it isn't an image."""
+    args, kwargs = draw()
+    if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor) and args[0].dim() == 4:
+        height, width = args[0].shape[2:]
+        others = (draw()[0][0] for _ in range(MOMENTS - 1))
+        return (torch.cat([args[0], *(x for x in others if x.shape[2:] == (height, width))]),), kwargs
+    return args, kwargs
 
 
 def _drawn_on(device: str, draw: Draw) -> Draw:

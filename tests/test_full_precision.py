@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from cases import Function
@@ -6,6 +8,7 @@ from torch import nn
 import trtconv
 from trtconv import tensorrt as trt
 from trtconv.inspect import compare
+from trtconv.passes import full_precision
 from trtconv.reference import Interpreter
 
 
@@ -33,7 +36,6 @@ def layer_types(converted):
         (nn.Conv2d(8, 6, 3, stride=2, dilation=2, bias=False), [(1, 8, 9, 9)]),
         (nn.Conv2d(24, 12, 1, groups=2), [(1, 24, 5, 4)]),
         (nn.Conv1d(8, 5, 3), [(2, 8, 9)]),
-        (nn.Conv3d(8, 5, 3), [(1, 8, 4, 5, 6)]),
         (nn.ConvTranspose2d(8, 6, 3, stride=2, groups=1), [(1, 8, 4, 4)]),
         (nn.ConvTranspose2d(16, 6, 3, stride=2, groups=2, output_padding=1), [(1, 16, 4, 4)]),
         (nn.Linear(5, 7), [(4, 5)]),
@@ -52,6 +54,51 @@ def test_products_are_split_and_equal(module, shapes):
         result = compare(module, candidate, inputs)
         # Fewer terms a sum, in another order: PyTorch's error is no bound for so small a product.
         assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "pieces"),
+    [
+        (nn.Conv2d(8, 7, 3, stride=2, padding=1, dilation=2), (2, 8, 9, 8), 2),
+        (nn.Conv2d(16, 10, 3, groups=2, bias=False), (1, 16, 5, 4), 3),
+        (nn.ConvTranspose2d(8, 5, 3, stride=2, padding=1), (1, 8, 4, 5), 2),
+        (nn.ConvTranspose2d(16, 6, 3, groups=2, bias=False), (1, 16, 4, 4), 2),
+    ],
+)
+def test_many_maps_are_computed_in_pieces(monkeypatch, module, shape, pieces):
+    monkeypatch.setattr(full_precision, "MOST_MAPS", 8)
+    converted = trtconv.convert(module.eval(), [torch.randn(shape)], tf32=False)
+    types = layer_types(converted)
+    kind = trt.LayerType.CONVOLUTION if isinstance(module, nn.Conv2d) else trt.LayerType.DECONVOLUTION
+    assert types.count(kind) == pieces
+    result = compare(module, Rewritten(converted), torch.randn(shape))
+    assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "dynamic"),
+    [
+        (nn.Conv3d(8, 5, 3), (1, 8, 4, 5, 6), {}),
+        (nn.Conv2d(8, 5, 3), (1, 8, 5, 6), {2: (4, 5, 9)}),
+        (nn.ConvTranspose2d(8, 5, 3), (1, 8, 5, 6), {0: (1, 2, 4)}),
+    ],
+)
+def test_what_engines_get_wrong_is_left_alone_with_a_warning(monkeypatch, module, shape, dynamic):
+    def convert():
+        return trtconv.convert(module.eval(), [torch.randn(shape)], dynamic_shapes={"input": dynamic}, tf32=False)
+
+    with pytest.warns(trtconv.PrecisionWarning, match="NVIDIA_TF32_OVERRIDE=0"):
+        assert trt.LayerType.REDUCE not in layer_types(convert())
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convert()
+
+
+def test_a_dynamic_batch_is_split():
+    module = nn.Conv2d(8, 5, 3).eval()
+    converted = trtconv.convert(module, [torch.randn(2, 8, 5, 5)], dynamic_shapes={"input": {0: (1, 2, 4)}}, tf32=False)
+    assert trt.LayerType.REDUCE in layer_types(converted)
 
 
 def test_what_computes_in_fp32_already_is_left_alone():

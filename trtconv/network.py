@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -179,15 +180,26 @@ class Network(Definition):
 
     def reduce(self, x: Any, operation: Any, dims: Sequence[int], keepdim: bool) -> Any:
         """A reduction over non-negative `dims`."""
-        if len(dims) == len(self.shape(x)) > 1:
-            # TensorRT-RTX 1.6.1 gives wrong numbers for all axes at once where a softmax along one, or a norm, comes
-            # before and there are few elements.
-            shape = self.shape(x)
-            total = self.reduce(self.reshape(x, (product(shape),)), operation, (0,), False)
-            return self.reshape(total, (1,) * len(shape)) if keepdim else total
+        shape = self.shape(x)
+        fixed = math.prod(int(size) for size in shape if is_static(size))
+        if len(dims) > 1 and (len(dims) == len(shape) or fixed <= _FEW_ELEMENTS):
+            return self._reduce_by_one_axis(x, operation, sorted(dims), keepdim)
         result = self.add_reduce(self.tensor(x), operation, axes_mask(dims), keepdim).get_output(0)
         sizes: list[Size] = [1 if axis in dims else size for axis, size in enumerate(self.shape(x))]
         return self.known(result, sizes if keepdim else [s for axis, s in enumerate(sizes) if axis not in dims])
+
+    def _reduce_by_one_axis(self, x: Any, operation: Any, dims: Sequence[int], keepdim: bool) -> Any:
+        """A reduction over several axes as reductions over one: neighbors are made one axis."""
+        shape = self.shape(x)
+        result = [1 if axis in dims else size for axis, size in enumerate(shape)]
+        while dims:
+            last = dims[-1]
+            first = next(axis for axis in reversed(range(last + 1)) if axis - 1 not in dims)
+            dims = [axis for axis in dims if axis < first]
+            joined = self.reshape(x, (*shape[:first], product(shape[first : last + 1]), *shape[last + 1 :]))
+            x = self.reduce(joined, operation, (first,), False)
+            shape = self.shape(x)
+        return self.reshape(x, result) if keepdim else x
 
     def softmax(self, x: Any, dim: int) -> Any:
         """Softmax along a non-negative `dim`."""
@@ -289,6 +301,10 @@ class Network(Definition):
             first = self.elementwise(first, other, getattr(trt.ElementWiseOperation, operation))
         return first
 
+
+_FEW_ELEMENTS = 1024
+"""Of so few elements TensorRT-RTX 1.6.1 reduces several axes wrongly where a softmax or a norm along one of them comes
+before (seen with 120 and less; 252 were right)."""
 
 _OPERATIONS = {
     sympy.Add: "SUM",

@@ -10,19 +10,29 @@ element, and a single row times a matrix (1e-7 each). So this pass rewrites
   output map, and the sum of the shares;
 - a matrix product as the products of all pairs of elements, and their sum.
 
-It costs time and, for convolutions, memory for the shares; it is for `tf32=False`.
+It costs time and, for convolutions, memory for the shares; it is for `tf32=False`. What it leaves as it is, and
+says so in a warning, because engines made of it give wrong numbers or crash, or round all the same (seen on
+TensorRT-RTX 1.6.1): convolutions of dynamic heights and widths, transposed ones of any dynamic size, and those in
+three dimensions.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from trtconv import tensorrt as trt
+from trtconv.errors import PrecisionWarning
 from trtconv.network import Network
 from trtconv.reference.weights import to_tensor
 
 LARGEST_GROUP = 4
+MOST_MAPS = 1 << 15
+"""Of a convolution that is made of shares. With more than 65,536 a 3x3 convolution gives wrong numbers (RTX 1.6.1)."""
 
 
 def use_full_precision(network: Network) -> None:
@@ -30,6 +40,7 @@ def use_full_precision(network: Network) -> None:
     definition = network.definition
     layers = [definition.get_layer(index) for index in range(definition.num_layers)]
     readers = _readers(layers)
+    kept: list[str] = []
     for layer in layers:
         if layer.num_outputs == 0 or layer.get_output(0).dtype != trt.float32:
             continue
@@ -38,37 +49,85 @@ def use_full_precision(network: Network) -> None:
             if layer.type == trt.LayerType.MATRIX_MULTIPLY:
                 result = _multiply_elements(network, layer)
             elif layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
-                result = _split_convolution(network, layer)
+                result = None
+                if _is_safe(layer):
+                    result = _split_convolution(network, layer)
+                else:
+                    kept.append(layer.name)
             else:
                 continue
         if result is not None:
             _replace(network, output, result, readers.get(output.name, []))
+    if kept and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0":
+        shown = ", ".join(kept[:5]) + (f" and {len(kept) - 5} more" if len(kept) > 5 else "")
+        warnings.warn(
+            f"tf32=False has no effect on convolutions in three dimensions or of dynamic sizes, here {shown}: "
+            "TensorRT-RTX has no other kernels for them. Set NVIDIA_TF32_OVERRIDE=0 in the environment before the "
+            "process starts; then it makes up for the rounding, at a cost.",
+            PrecisionWarning,
+            stacklevel=4,
+        )
+
+
+def _is_safe(layer: Any) -> bool:
+    """Tell whether a convolution can be split: see the head of this file."""
+    shape = tuple(layer.get_output(0).shape)
+    fixed = shape if layer.type == trt.LayerType.DECONVOLUTION else shape[2:]
+    return len(shape) == 4 and -1 not in fixed
 
 
 def _split_convolution(network: Network, layer: Any) -> Any:
     """Split the groups of a convolution; return the tensor that takes its output's place, or None."""
     transposed = layer.type == trt.LayerType.DECONVOLUTION
+    x = layer.get_input(0)
     spatial = len(tuple(layer.get_output(0).shape)) - 2
-    channels = tuple(layer.get_input(0).shape)[1]
+    channels = tuple(x.shape)[1]
     layer.__class__ = trt.IDeconvolutionLayer if transposed else trt.IConvolutionLayer
     maps, groups = layer.num_output_maps, layer.num_groups
     parts = _parts(channels // groups, groups)
     kernel, bias = to_tensor(layer.kernel), to_tensor(layer.bias)
     if parts == 1 or not kernel.numel():  # small groups already, or a kernel that is computed in the network
         return None
-    if not transposed:  # [groups * maps, parts * share, ...] -> [groups * parts * maps, share, ...]
-        kernel = kernel.reshape(groups, maps // groups, parts, -1).transpose(1, 2)
-    layer.num_groups = groups * parts
-    layer.num_output_maps = maps * parts
-    layer.kernel = network.weights(kernel)
-    if bias.numel():  # one of the shares brings it along
-        first = bias.new_zeros(groups, parts, maps // groups)
-        first[:, 0] = bias.reshape(groups, -1)
-        layer.bias = network.weights(first)
+    per_group = maps // groups
+    # The maps of each group on an axis of their own: those of a deconvolution come after the channels.
+    kernels = kernel.reshape((channels, per_group, -1) if transposed else (groups, per_group, parts, -1))
+    biases = bias.reshape(groups, per_group) if bias.numel() else None
+    pieces = -(-maps * parts // MOST_MAPS)
+    layers = [layer, *(_another(network, layer, transposed) for _ in kernels.chunk(pieces, 1)[1:])]
     axes = [_Axis(2 + axis) for axis in range(spatial)]
-    shares = _reshape(network, layer.get_output(0), [_Axis(0), groups, parts, maps // groups, *axes])
-    summed = network.add_reduce(shares, trt.ReduceOperation.SUM, 1 << 2, False).get_output(0)
+    sums = []
+    for each, part, count in zip(layers, kernels.chunk(pieces, 1), _lengths(per_group, pieces), strict=True):
+        each.num_groups = groups * parts
+        each.num_output_maps = groups * parts * count
+        # [groups * maps, parts * share, ...] -> [groups * parts * maps, share, ...]
+        each.kernel = network.weights(part if transposed else part.transpose(1, 2))
+        if biases is not None:  # one of the shares brings it along
+            given, biases = biases[:, :count], biases[:, count:]
+            first = given.new_zeros(groups, parts, count)
+            first[:, 0] = given
+            each.bias = network.weights(first)
+        shares = _reshape(network, each.get_output(0), [_Axis(0), groups, parts, count, *axes])
+        sums.append(network.add_reduce(shares, trt.ReduceOperation.SUM, 1 << 2, False).get_output(0))
+    summed = sums[0]
+    if len(sums) > 1:
+        joined = network.add_concatenation(sums)
+        joined.axis = 2
+        summed = joined.get_output(0)
     return _reshape(network, summed, [_Axis(0), maps, *(_Axis(3 + axis) for axis in range(spatial))])
+
+
+def _lengths(count: int, pieces: int) -> list[int]:
+    """The lengths that `torch.Tensor.chunk` gives."""
+    return [len(piece) for piece in torch.empty(count).chunk(pieces)]
+
+
+def _another(network: Network, layer: Any, transposed: bool) -> Any:
+    """A convolution with the attributes of another, whose maps, groups and weights are still to be set."""
+    add = network.add_deconvolution_nd if transposed else network.add_convolution_nd
+    new = add(layer.get_input(0), layer.num_output_maps, layer.kernel_size_nd, trt.Weights(), trt.Weights())
+    for name in ("stride_nd", "pre_padding", "post_padding", "padding_mode", "dilation_nd"):
+        setattr(new, name, getattr(layer, name))
+    return new
 
 
 def _parts(channels: int, groups: int) -> int:
