@@ -25,12 +25,17 @@ from report import table
 from torch import nn
 
 import trtconv
+from trtconv import registry
+from trtconv.capture import capture
+from trtconv.emit import emit
+from trtconv.logger import collect_messages
+from trtconv.passes import run_trace_passes
 
 RESULT = pathlib.Path(__file__).parent / "results" / "conversion_cost.md"
 REPEATS = 3
-DEPTHS = (6, 12, 25, 50, 100)
+CALLS = (250, 500, 1000, 2000)
 MODELS = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16", "swin_t")
-LARGE_MODELS = ("alexnet", "vgg16", "wide_resnet101_2", "convnext_large", "vit_l_16")
+LARGE_MODELS = ("resnet18", "resnet50", "alexnet", "vgg16", "wide_resnet101_2", "convnext_large", "vit_l_16")
 
 
 class Block(nn.Module):
@@ -51,23 +56,47 @@ class Block(nn.Module):
         return x + self.mlp(x)
 
 
-def seconds(model: nn.Module, x: torch.Tensor, **options: Any) -> tuple[int, dict[str, float]]:
-    """The number of calls, and the least seconds of each step."""
-    runs = [trtconv.convert(model, [x], **options).plan.provenance for _ in range(REPEATS)]
-    return runs[0]["calls"], {step: min(run["seconds"][step] for run in runs) for step in runs[0]["seconds"]}
+def linear() -> nn.Module:
+    """A block of 2 calls."""
+    return nn.Sequential(nn.Linear(16, 16), nn.ReLU())
+
+
+def convolution() -> nn.Module:
+    """A block of 3 calls."""
+    return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+
+
+BLOCKS: dict[str, tuple[Callable[[], nn.Module], torch.Tensor, int]] = {
+    "transformer blocks": (lambda: Block(16), torch.randn(2, 8, 16), 20),
+    "linear, ReLU": (linear, torch.randn(2, 16), 2),
+    "convolution, batch norm, ReLU": (convolution, torch.randn(2, 4, 8, 8), 3),
+}
+
+
+def seconds(model: nn.Module, x: torch.Tensor) -> tuple[int, float, float]:
+    """The number of calls, and the least seconds of capture and of emit."""
+    runs = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        found = capture(model, (x,), {}, takes=registry.takes).trace
+        trace = run_trace_passes(found)
+        captured = time.perf_counter()
+        with collect_messages() as messages:
+            emit(trace, ["x"], ["y"], messages)
+        runs.append((captured - begin, time.perf_counter() - captured))
+    return len(found.calls), *(min(step) for step in zip(*runs, strict=True))
 
 
 def by_depth() -> list[tuple[Any, ...]]:
-    """Rows for stacks of blocks, with fixed and with dynamic sizes."""
+    """Rows for stacks of a block, of several kinds and depths."""
     rows = []
-    x = torch.randn(2, 8, 16)
-    dynamic = {"input": {0: trtconv.Dim(1, 8), 1: trtconv.Dim(2, 64)}}
-    for depth in DEPTHS:
-        model = nn.Sequential(*(Block(16) for _ in range(depth))).eval()
-        calls, fixed = seconds(model, x)
-        _, varying = seconds(model, x, dynamic_shapes=dynamic)
-        both = [each["capture"] + each["emit"] for each in (fixed, varying)]
-        rows.append((calls, *(f"{fixed[step]:.2f}" for step in ("capture", "emit")), *(f"{s:.2f}" for s in both)))
+    for name, (block, x, calls_each) in BLOCKS.items():
+        for number in CALLS:
+            model = nn.Sequential(*(block() for _ in range(number // calls_each))).eval()
+            calls, captured, emitted = seconds(model, x)
+            total = captured + emitted
+            per_call = f"{total / calls * 1e3:.2f}"
+            rows.append((name, calls, f"{captured:.2f}", f"{emitted:.2f}", f"{total:.2f}", per_call))
     return rows
 
 
@@ -76,7 +105,8 @@ def by_model() -> list[tuple[Any, ...]]:
     rows = []
     for name in MODELS:
         model = torchvision.models.get_model(name, weights=None).eval()
-        calls, each = seconds(model, torch.randn(1, 3, 224, 224))
+        provenance = trtconv.convert(model, [torch.randn(1, 3, 224, 224)]).plan.provenance
+        calls, each = provenance["calls"], provenance["seconds"]
         columns = (each["capture"], each["emit"], each["capture"] + each["emit"], each["build"])
         rows.append((name, calls, *(f"{value:.2f}" for value in columns)))
     return rows
@@ -108,30 +138,16 @@ class Peak:
 
 
 def memory(name: str) -> tuple[Any, ...]:
-    """A row: the memory that steps of a conversion take on top of the model, in times of its weights."""
+    """A row: the memory that a conversion takes on top of the model, in times of its weights."""
     trtconv.convert(nn.Linear(2, 2), [torch.ones(1, 2)])  # what is loaded once
     model = torchvision.models.get_model(name, weights=None).eval()
     weights = sum(value.nbytes for value in model.state_dict().values())
     before = Peak._now()
-    from trtconv import registry
-    from trtconv.build import build
-    from trtconv.capture import capture
-    from trtconv.emit import emit
-    from trtconv.logger import collect_messages
-    from trtconv.passes import run_trace_passes
-
-    x = torch.randn(1, 3, 224, 224)
-    with Peak() as own, collect_messages() as messages:
-        captured = capture(model, (x,), {}, takes=registry.takes)
-        network = emit(run_trace_passes(captured.trace), ["x"], ["y"], messages)
-    held = Peak._now()
-    with Peak() as builder, collect_messages() as messages:
-        engine = build(network, (), messages)
-    del captured, network, engine
-    with Peak() as whole:
-        trtconv.convert(model, [x])
-    ratios = (own.largest - before, builder.largest - held, whole.largest - before)
-    return name, f"{weights / 2**20:.0f}", *(f"{max(0, size) / weights:.2f}" for size in ratios)
+    with Peak() as peak:
+        converted = trtconv.convert(model, [torch.randn(1, 3, 224, 224)])
+    after = Peak._now()
+    assert converted.plan.segments
+    return name, f"{weights / 2**20:.0f}", *(f"{(size - before) / weights:.2f}" for size in (peak.largest, after))
 
 
 def by_size() -> list[tuple[Any, ...]]:
@@ -149,14 +165,14 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sections: list[tuple[str, tuple[str, ...], Callable[[], list[tuple[Any, ...]]]]] = [
         (
-            "Seconds by number of calls (stacks of transformer blocks)",
-            ("calls", "capture", "emit", "capture + emit", "the same, batch and length dynamic"),
+            "Seconds by number of calls",
+            ("stack of", "calls", "capture", "emit", "capture + emit", "ms a call"),
             by_depth,
         ),
         ("Seconds of whole models", ("model", "calls", "capture", "emit", "capture + emit", "build"), by_model),
         (
             "Memory on top of the model, in times of its weights",
-            ("model", "weights, MiB", "capture + emit", "TensorRT's builder alone", "the whole conversion"),
+            ("model", "weights, MiB", "peak", "afterwards: engine and network"),
             by_size,
         ),
     ]

@@ -3,6 +3,7 @@
 import os
 
 import cases
+import engine_differences
 import pytest
 import torch
 
@@ -22,6 +23,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    if cases.DEVICE.type == "cuda":
+        engine_differences.mark(items)
     if torch.cuda.is_available():
         return
     for item in items:

@@ -75,6 +75,18 @@ def test_many_maps_are_computed_in_pieces(monkeypatch, module, shape, pieces):
     assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dynamic", [None, {"input": {0: (1, 2, 4)}}], ids=["static", "dynamic-batch"])
+@pytest.mark.parametrize("size", [(16, 27), (8, 9)], ids=["patches", "one-patch"])
+def test_large_patches_become_a_product(bias, dynamic, size):
+    module = nn.Conv2d(3, 7, (8, 9), stride=(8, 9), bias=bias).eval()
+    x = torch.randn(2, 3, *size)
+    converted = trtconv.convert(module, [torch.randn(2, 3, *size)], dynamic_shapes=dynamic, tf32=False)
+    assert trt.LayerType.MATRIX_MULTIPLY in layer_types(converted)
+    result = compare(module, Rewritten(converted), x)
+    assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "dynamic"),
     [
@@ -87,6 +99,7 @@ def test_what_engines_get_wrong_is_left_alone_with_a_warning(monkeypatch, module
     def convert():
         return trtconv.convert(module.eval(), [torch.randn(shape)], dynamic_shapes={"input": dynamic}, tf32=False)
 
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     with pytest.warns(trtconv.PrecisionWarning, match="NVIDIA_TF32_OVERRIDE=0"):
         assert trt.LayerType.REDUCE not in layer_types(convert())
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")

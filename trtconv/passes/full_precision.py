@@ -8,6 +8,8 @@ element, and a single row times a matrix (1e-7 each). So this pass rewrites
 
 - a convolution as one in groups of at most four channels, each of which gives its share of every
   output map, and the sum of the shares;
+- a convolution of large patches that touch each other, as vision transformers begin with, as a matrix product:
+  engines make one of it that they round;
 - a matrix product as the products of all pairs of elements, and their sum.
 
 It costs time and, for convolutions, memory for the shares; it is for `tf32=False`. What it leaves as it is, and
@@ -31,6 +33,8 @@ from trtconv.network import Network
 from trtconv.reference.weights import to_tensor
 
 LARGEST_GROUP = 4
+LARGE_PATCH = 64
+"""Windows of 4x4 and 2x2 are computed in fp32 as convolutions, those of 16x16 and more are rounded (RTX 1.6.1)."""
 MOST_MAPS = 1 << 15
 """Of a convolution that is made of shares. With more than 65,536 a 3x3 convolution gives wrong numbers (RTX 1.6.1)."""
 
@@ -51,7 +55,7 @@ def use_full_precision(network: Network) -> None:
             elif layer.type in (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION):
                 result = None
                 if _is_safe(layer):
-                    result = _split_convolution(network, layer)
+                    result = _multiply_patches(network, layer) or _split_convolution(network, layer)
                 else:
                     kept.append(layer.name)
             else:
@@ -114,6 +118,41 @@ def _split_convolution(network: Network, layer: Any) -> Any:
         joined.axis = 2
         summed = joined.get_output(0)
     return _reshape(network, summed, [_Axis(0), maps, *(_Axis(3 + axis) for axis in range(spatial))])
+
+
+def _multiply_patches(network: Network, layer: Any) -> Any:
+    """A convolution whose window moves on by its own size, as products of the patches and the kernel, or None."""
+    x = layer.get_input(0)
+    shape = tuple(x.shape)
+    if layer.type != trt.LayerType.CONVOLUTION or -1 in shape[1:]:
+        return None
+    layer.__class__ = trt.IConvolutionLayer
+    (height, width), maps = tuple(layer.kernel_size_nd), layer.num_output_maps
+    kernel, bias = to_tensor(layer.kernel), to_tensor(layer.bias)
+    fits = (
+        tuple(layer.stride_nd) == (height, width)
+        and tuple(layer.dilation_nd) == (1, 1)
+        and not any((*layer.pre_padding, *layer.post_padding))
+        and layer.num_groups == 1
+        and kernel.numel()
+    )
+    if not fits or height * width < LARGE_PATCH or shape[2] % height or shape[3] % width:
+        return None
+    channels, rows, columns = shape[1], shape[2] // height, shape[3] // width
+    batch = _Axis(0)
+    patches = _reshape(network, x, [batch, channels, rows, height, columns, width])
+    turned = network.add_shuffle(patches)
+    turned.first_transpose = (0, 2, 4, 1, 3, 5)
+    flat = _reshape(network, turned.get_output(0), [batch, rows * columns, channels * height * width])
+    weights = network.constant(kernel.reshape(1, maps, -1).mT)
+    product = network.add_matrix_multiply(flat, trt.MatrixOperation.NONE, weights, trt.MatrixOperation.NONE)
+    result = _multiply_elements(network, product) or product.get_output(0)
+    if bias.numel():
+        added = network.constant(bias.reshape(1, 1, maps))
+        result = network.add_elementwise(result, added, trt.ElementWiseOperation.SUM).get_output(0)
+    back = network.add_shuffle(result)
+    back.first_transpose = (0, 2, 1)
+    return _reshape(network, back.get_output(0), [batch, maps, rows, columns])
 
 
 def _lengths(count: int, pieces: int) -> list[int]:
