@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import trtconv
+from trtconv import tensorrt as trt
 from trtconv import weight_file
 from trtconv.weight_file import SMALLEST, WeightFile
 
@@ -73,6 +75,15 @@ class Model(nn.Module):
 
     def forward(self, x: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.linear(x), self.norm(self.convolution(image))
+
+
+def test_a_network_keeps_its_weights() -> None:
+    model = nn.Linear(700, 700).eval()
+    network = trtconv.convert(model, [torch.randn(2, 700)]).network
+    gc.collect()
+    constants = [layer for layer in map(network.get_layer, range(network.num_layers)) if layer.type.name == "CONSTANT"]
+    constants[0].__class__ = trt.IConstantLayer
+    assert torch.equal(torch.from_numpy(constants[0].weights).reshape(700, 700), model.weight.t())
 
 
 @pytest.mark.parametrize("tf32", [True, False])
