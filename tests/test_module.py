@@ -344,7 +344,7 @@ def test_the_default_device_makes_no_difference(dynamic_shapes):
     try:
         result = trtconv.convert(module, [given], dynamic_shapes=dynamic_shapes)(x)
     finally:
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)
     for value, expected in zip(result, module(x), strict=True):
         torch.testing.assert_close(value, expected)
 
