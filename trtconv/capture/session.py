@@ -183,8 +183,6 @@ class Session:
                 if cast is not None:
                     with autocasting.off(tensors):
                         return self._record_function(func, *cast)
-            if func not in self._rewritten and level.opens(func):
-                return level.open(func, args, kwargs)
             if func in self._rewritten:
                 args, kwargs = map_tensors(self._wrap, (args, kwargs))
                 # The mode is off in the calls that it reports.

@@ -1,4 +1,4 @@
-"""Stand-ins for the results of torch functions whose own code takes long on tensors without values.
+"""Stand-ins for real tensors, and for the results of functions whose own code takes long on tensors without values.
 
 That of a recurrent network runs step by step, and makes a number of a symbolic length; a product runs several
 operators. What a stand-in doesn't expect goes to the function itself, which knows what to say of it.
@@ -40,18 +40,17 @@ def _hidden_states(*args: Any) -> Any:
     return states[0].new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
 
 
-def _cell(function: Callable[..., Any], *args: Any) -> Any:
+def _cell(function: Callable[..., Any], input: Any, hx: Any, *args: Any, **kwargs: Any) -> Any:
     """The states of a cell after one step, for which torch has no code without values on CUDA."""
-    state = args[1]
-    if not args[0].is_cuda:
-        return function(*args)
-    return torch.empty_like(state) if isinstance(state, torch.Tensor) else tuple(map(torch.empty_like, state))
+    if not input.is_cuda:
+        return function(input, hx, *args, **kwargs)
+    return torch.empty_like(hx) if isinstance(hx, torch.Tensor) else tuple(map(torch.empty_like, hx))
 
 
-def _grid_sampler(*args: Any) -> Any:
+def _grid_sampler(input: Any, *args: Any, **kwargs: Any) -> Any:
     """By the operators that are converted; on CUDA torch takes another in places, which has no code without values."""
-    three = args[0].dim() == 5
-    return (torch.ops.aten.grid_sampler_3d if three else torch.ops.aten.grid_sampler_2d)(*args)
+    operators = torch.ops.aten.grid_sampler_3d, torch.ops.aten.grid_sampler_2d
+    return operators[input.dim() != 5](input, *args, **kwargs)
 
 
 def _quantile(
