@@ -42,7 +42,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = pathlib.Path(os.environ.get("OUT", ROOT / "build"))
 DRAWS = 12
 """Inputs that a result is compared on, by the largest errors of each side; fewer if it is correct on the first."""
-MOMENTS = 4
+MOMENTS = 8
 """Images whose moments batch norms get."""
 LEAST_EFFECT = 100
 """By so many times the allowed error some output has to differ between two inputs, or agreement says nothing."""
@@ -176,7 +176,8 @@ def _judge(result: Result, comparisons: Sequence[Comparison], effects: Sequence[
     for effect, *outputs in zip(effects, *(comparison.outputs for comparison in comparisons), strict=True):
         error, own = max(o.error for o in outputs), max(o.torch_error for o in outputs)
         candidate = (error, own, 2 * own + max(o.unit for o in outputs))
-        depends |= effect > LEAST_EFFECT * candidate[2]
+        # Where PyTorch's float32 itself is far off (rows without any key), agreement says nothing of the others.
+        depends |= effect > LEAST_EFFECT * min(o.allowed for o in outputs)
         if _share(candidate) >= _share(worst):
             worst = candidate
     status, reason = "correct", ""
