@@ -25,8 +25,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from trtconv import tensorrt as trt
 from trtconv.errors import PrecisionWarning
 from trtconv.network import Network
@@ -93,20 +91,21 @@ def _split_convolution(network: Network, layer: Any) -> Any:
     if parts == 1 or not kernel.numel():  # small groups already, or a kernel that is computed in the network
         return None
     per_group = maps // groups
-    # The maps of each group on an axis of their own: those of a deconvolution come after the channels.
-    kernels = kernel.reshape((channels, per_group, -1) if transposed else (groups, per_group, parts, -1))
-    biases = bias.reshape(groups, per_group) if bias.numel() else None
     pieces = -(-maps * parts // MOST_MAPS)
-    layers = [layer, *(_another(network, layer, transposed) for _ in kernels.chunk(pieces, 1)[1:])]
+    # The maps of each group on an axis of their own: those of a deconvolution come after the channels.
+    by_map = kernel.reshape((channels, per_group, -1) if transposed else (groups, per_group, parts, -1))
+    kernels = by_map.chunk(pieces, 1)
+    biases = bias.reshape(groups, -1).chunk(pieces, 1) if bias.numel() else [None] * len(kernels)
+    layers = [layer, *(_another(network, layer, transposed) for _ in kernels[1:])]
     axes = [_Axis(2 + axis) for axis in range(spatial)]
     sums = []
-    for each, part, count in zip(layers, kernels.chunk(pieces, 1), _lengths(per_group, pieces), strict=True):
+    for each, part, given in zip(layers, kernels, biases, strict=True):
+        count = part.shape[1]
         each.num_groups = groups * parts
         each.num_output_maps = groups * parts * count
         # [groups * maps, parts * share, ...] -> [groups * parts * maps, share, ...]
         each.kernel = network.weights(part if transposed else part.transpose(1, 2))
-        if biases is not None:  # one of the shares brings it along
-            given, biases = biases[:, :count], biases[:, count:]
+        if given is not None:  # one of the shares brings it along
             first = given.new_zeros(groups, parts, count)
             first[:, 0] = given
             each.bias = network.weights(first)
@@ -153,11 +152,6 @@ def _multiply_patches(network: Network, layer: Any) -> Any:
     back = network.add_shuffle(result)
     back.first_transpose = (0, 2, 1)
     return _reshape(network, back.get_output(0), [batch, maps, rows, columns])
-
-
-def _lengths(count: int, pieces: int) -> list[int]:
-    """The lengths that `torch.Tensor.chunk` gives."""
-    return [len(piece) for piece in torch.empty(count).chunk(pieces)]
 
 
 def _another(network: Network, layer: Any, transposed: bool) -> Any:
