@@ -93,8 +93,9 @@ def measure(source: str, example: Example, device: str) -> Result:
         module, draw = example.make()
         if not example.pretrained:
             randomize(module)
-            set_moments(module, *_several(draw))
         module, draw = module.to(device), _drawn_on(device, draw)
+        if not example.pretrained:
+            set_moments(module, *_several(draw))
         args, kwargs = draw()
         by_interpreter = device == "cpu"
         result = dataclasses.replace(result, parameters=sum(p.numel() for p in module.parameters()))

@@ -7,6 +7,8 @@ import engine_differences
 import pytest
 import torch
 
+from trtconv.registry import USER
+
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 
@@ -36,3 +38,13 @@ def pytest_collection_modifyitems(items):
 def seed():
     """Each test draws the same random numbers, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def clean():
+    """Remove what a test registers."""
+    before = {c.key for c in USER.converters()}
+    yield
+    for converter in USER.converters():
+        if converter.key not in before:
+            USER.remove(converter.key)

@@ -2,13 +2,16 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from cases import Function
 from torch import nn
 
 import trtconv
 from trtconv import tensorrt as trt
 from trtconv.inspect import compare
-from trtconv.passes import full_precision
+from trtconv.logger import collect_messages
+from trtconv.network import Network
+from trtconv.passes.full_precision import use_full_precision
 from trtconv.reference import Interpreter
 
 
@@ -24,9 +27,37 @@ class Rewritten(nn.Module):
         return self.interpreter.run(feeds)["output_0"]
 
 
-def layer_types(converted):
-    network = converted.network
-    return [network.get_layer(index).type for index in range(network.num_layers)]
+PRODUCTS = {trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY}
+
+
+def check_rewritten(module, shapes, dynamic_shapes=None, others=()):
+    """No product of the network's is left that `module`'s result depends on, and it has not changed."""
+    module = module.eval()
+    converted = trtconv.convert(module, [torch.randn(s) for s in shapes], dynamic_shapes=dynamic_shapes, tf32=False)
+    rewritten = Rewritten(converted)
+    assert not PRODUCTS & needed_layers(converted.network)
+    for sizes in (shapes, *others):
+        inputs = tuple(torch.randn(size) for size in sizes)
+        for candidate in (converted, rewritten):
+            result = compare(module, candidate, inputs)
+            # The terms are summed in another order: PyTorch's error is no bound for so small a product.
+            assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+
+
+def needed_layers(definition):
+    """The types of the layers that the outputs depend on."""
+    layers = [definition.get_layer(index) for index in range(definition.num_layers)]
+    makers = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
+    pending = [definition.get_output(index).name for index in range(definition.num_outputs)]
+    types, seen = set(), set()
+    while pending:
+        name = pending.pop()
+        if name in makers and name not in seen:
+            layer = makers[name]
+            types.add(layer.type)
+            pending += [t.name for t in map(layer.get_input, range(layer.num_inputs)) if t is not None]
+        seen.add(name)
+    return types
 
 
 @pytest.mark.parametrize(
@@ -34,93 +65,108 @@ def layer_types(converted):
     [
         (nn.Conv2d(3, 8, 3, padding=1), [(2, 3, 7, 7)]),
         (nn.Conv2d(8, 6, 3, stride=2, dilation=2, bias=False), [(1, 8, 9, 9)]),
+        (nn.Conv2d(8, 6, (2, 3), stride=(3, 1), padding=(0, 2)), [(2, 8, 9, 8)]),
         (nn.Conv2d(24, 12, 1, groups=2), [(1, 24, 5, 4)]),
+        (nn.Conv2d(6, 5, 1, stride=2), [(1, 6, 5, 4)]),
         (nn.Conv1d(8, 5, 3), [(2, 8, 9)]),
+        (nn.Conv3d(6, 5, (1, 2, 3), stride=(1, 2, 1), padding=(0, 1, 1)), [(2, 6, 3, 4, 5)]),
+        (nn.Conv3d(6, 6, 3, groups=6, dilation=(1, 2, 1)), [(1, 6, 3, 6, 5)]),
+        (Function(F.conv2d), [(2, 4, 5, 6), (6, 4, 2, 3)]),
+        (Function(lambda x, w, b: F.conv2d(x, w, b, groups=2)), [(2, 4, 5, 6), (6, 2, 3, 3), (6,)]),
         (nn.ConvTranspose2d(8, 6, 3, stride=2, groups=1), [(1, 8, 4, 4)]),
         (nn.ConvTranspose2d(16, 6, 3, stride=2, groups=2, output_padding=1), [(1, 16, 4, 4)]),
+        (nn.ConvTranspose2d(4, 6, 3, padding=(2, 1), dilation=(2, 1)), [(2, 4, 5, 4)]),
+        (nn.ConvTranspose1d(4, 6, 4, stride=3, padding=1, bias=False), [(2, 4, 5)]),
+        (nn.ConvTranspose3d(4, 6, (1, 2, 3), stride=(1, 2, 1)), [(2, 4, 2, 3, 4)]),
+        (Function(F.conv_transpose2d), [(2, 4, 5, 6), (4, 6, 2, 3)]),
         (nn.Linear(5, 7), [(4, 5)]),
+        (nn.Linear(5, 7), [(1, 5)]),
         (Function(torch.matmul), [(2, 3, 5), (2, 5, 4)]),
+        (Function(torch.matmul), [(5,), (2, 5, 4)]),
+        (Function(torch.matmul), [(2, 3, 5), (5,)]),
         (Function(lambda a, b: a @ b.mT), [(2, 3, 5), (2, 4, 5)]),
         (nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)), [(1, 6, 6, 6)]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
 )
-def test_products_are_split_and_equal(module, shapes):
-    module = module.eval()
-    converted = trtconv.convert(module, [torch.randn(shape) for shape in shapes], tf32=False)
-    assert trt.LayerType.REDUCE in layer_types(converted)
-    inputs = tuple(torch.randn(shape) for shape in shapes)
-    for candidate in (converted, Rewritten(converted)):
-        result = compare(module, candidate, inputs)
-        # Fewer terms a sum, in another order: PyTorch's error is no bound for so small a product.
-        assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
-
-
-@pytest.mark.parametrize(
-    ("module", "shape", "pieces"),
-    [
-        (nn.Conv2d(8, 7, 3, stride=2, padding=1, dilation=2), (2, 8, 9, 8), 2),
-        (nn.Conv2d(16, 10, 3, groups=2, bias=False), (1, 16, 5, 4), 3),
-        (nn.ConvTranspose2d(8, 5, 3, stride=2, padding=1), (1, 8, 4, 5), 2),
-        (nn.ConvTranspose2d(16, 6, 3, groups=2, bias=False), (1, 16, 4, 4), 2),
-    ],
-)
-def test_many_maps_are_computed_in_pieces(monkeypatch, module, shape, pieces):
-    monkeypatch.setattr(full_precision, "MOST_MAPS", 8)
-    converted = trtconv.convert(module.eval(), [torch.randn(shape)], tf32=False)
-    types = layer_types(converted)
-    kind = trt.LayerType.CONVOLUTION if isinstance(module, nn.Conv2d) else trt.LayerType.DECONVOLUTION
-    assert types.count(kind) == pieces
-    result = compare(module, Rewritten(converted), torch.randn(shape))
-    assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+def test_products_element_by_element_are_equal(module, shapes):
+    check_rewritten(module, shapes)
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("dynamic", [None, {"input": {0: (1, 2, 4)}}], ids=["static", "dynamic-batch"])
-@pytest.mark.parametrize("size", [(16, 27), (8, 9)], ids=["patches", "one-patch"])
-def test_large_patches_become_a_product(bias, dynamic, size):
-    module = nn.Conv2d(3, 7, (8, 9), stride=(8, 9), bias=bias).eval()
-    x = torch.randn(2, 3, *size)
-    converted = trtconv.convert(module, [torch.randn(2, 3, *size)], dynamic_shapes=dynamic, tf32=False)
-    assert trt.LayerType.MATRIX_MULTIPLY in layer_types(converted)
-    result = compare(module, Rewritten(converted), x)
-    assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+@pytest.mark.parametrize("size", [(16, 27), (8, 9), (17, 35)], ids=["patches", "one-patch", "rest"])
+def test_adjacent_patches(bias, size):
+    check_rewritten(nn.Conv2d(3, 7, (8, 9), stride=(8, 9), bias=bias), [(2, 3, *size)])
 
 
 @pytest.mark.parametrize(
-    ("module", "shape", "dynamic"),
+    ("module", "shape", "others"),
     [
-        (nn.Conv3d(8, 5, 3), (1, 8, 4, 5, 6), {}),
-        (nn.Conv2d(8, 5, 3), (1, 8, 5, 6), {2: (4, 5, 9)}),
-        (nn.ConvTranspose2d(8, 5, 3), (1, 8, 5, 6), {0: (1, 2, 4)}),
+        (nn.Conv2d(8, 5, 3, stride=2, padding=1), (2, 8, 6, 7), [(1, 8, 4, 4), (4, 8, 9, 9)]),
+        (nn.Conv2d(8, 5, 3, padding=1, dilation=2), (2, 8, 6, 7), [(1, 8, 4, 5), (4, 8, 9, 8)]),
+        (nn.Conv2d(8, 5, 1), (2, 8, 6, 7), [(1, 8, 4, 4), (4, 8, 9, 8)]),
+        (nn.Conv2d(8, 5, (2, 3), stride=(2, 3)), (2, 8, 6, 7), [(1, 8, 4, 4), (4, 8, 9, 8)]),
+        (nn.ConvTranspose2d(8, 5, 3, stride=2, padding=1), (2, 8, 6, 7), [(1, 8, 4, 4), (4, 8, 9, 8)]),
+        (nn.Conv3d(4, 5, 3, padding=1), (2, 4, 6, 7, 3), [(1, 4, 4, 4, 3), (4, 4, 9, 8, 3)]),
+        (nn.Conv1d(4, 5, 3, stride=2), (2, 4, 7), [(1, 4, 4), (4, 4, 9)]),
+        (nn.Linear(4, 5), (2, 5, 4), [(1, 4, 4), (4, 9, 4)]),
     ],
 )
-def test_what_engines_get_wrong_is_left_alone_with_a_warning(monkeypatch, module, shape, dynamic):
-    def convert():
-        return trtconv.convert(module.eval(), [torch.randn(shape)], dynamic_shapes={"input": dynamic}, tf32=False)
+def test_dynamic_sizes(module, shape, others):
+    axis = 2 if len(shape) > 3 or isinstance(module, nn.Conv1d) else 1
+    ranges = {0: (1, 2, 4), axis: (4, 6, 9)}
+    if len(shape) > 3:
+        ranges[3] = (4, 7, 9)
+    check_rewritten(module, [shape], {"input": ranges}, [[other] for other in others])
 
-    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    with pytest.warns(trtconv.PrecisionWarning, match="NVIDIA_TF32_OVERRIDE=0"):
-        assert trt.LayerType.REDUCE not in layer_types(convert())
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "EXPLICIT_ROUND_UP"])
+@pytest.mark.parametrize("kind", ["convolution", "deconvolution"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_padding_modes(mode, kind, stride):
+    """Those that no converter sets, but that ONNX files and users' converters do."""
+    with collect_messages() as messages:
+        network = Network(messages)
+        x = network.add_input("x", trt.float32, (2, 8, 7, 6))
+        weights = network.weights(torch.randn(8, 8, 3, 4)), network.weights(torch.randn(8))
+        layer = getattr(network, f"add_{kind}_nd")(x, 8, (3, 4), *weights)
+        layer.padding_mode = getattr(trt.PaddingMode, mode)
+        layer.stride_nd = (stride, stride)
+        layer.get_output(0).name = "y"
+        network.definition.mark_output(layer.get_output(0))
+        feeds = {"x": torch.randn(2, 8, 7, 6)}
+        expected = Interpreter(network.definition).run(feeds)["y"]
+        use_full_precision(network)
+        assert not PRODUCTS & needed_layers(network.definition)
+        torch.testing.assert_close(Interpreter(network.definition).run(feeds)["y"], expected)
+
+
+def test_a_dynamic_shape_that_is_not_known_is_left_alone_with_a_warning(clean):
+    @trtconv.tensorrt_converter("torch.nn.functional.linear")
+    def convert_linear(ctx):
+        x, weight = ctx.method_args[0]._trt, ctx.method_args[1]
+        constant = ctx.network.add_constant(tuple(weight.shape), trt.Weights(weight.detach().numpy()))
+        none, transpose = trt.MatrixOperation.NONE, trt.MatrixOperation.TRANSPOSE
+        layer = ctx.network.add_matrix_multiply(x, none, constant.get_output(0), transpose)
+        ctx.method_return._trt = ctx.network.add_identity(layer.get_output(0)).get_output(0)
+
+    def convert(dynamic_shapes):
+        return trtconv.convert(nn.Linear(3, 4), [torch.randn(2, 3)], dynamic_shapes=dynamic_shapes, tf32=False)
+
+    with pytest.warns(trtconv.PrecisionWarning, match=r"net\.known"):
+        assert PRODUCTS & needed_layers(convert({"input": {0: (1, 2, 4)}}).network)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        convert()
-
-
-def test_a_dynamic_batch_is_split():
-    module = nn.Conv2d(8, 5, 3).eval()
-    converted = trtconv.convert(module, [torch.randn(2, 8, 5, 5)], dynamic_shapes={"input": {0: (1, 2, 4)}}, tf32=False)
-    assert trt.LayerType.REDUCE in layer_types(converted)
+        assert not PRODUCTS & needed_layers(convert(None).network)
 
 
 def test_what_computes_in_fp32_already_is_left_alone():
-    module = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(8, 3))
+    module = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2))
     converted = trtconv.convert(module.eval(), [torch.randn(1, 8, 5, 5)], tf32=False)
-    assert trt.LayerType.REDUCE not in layer_types(converted)
+    assert needed_layers(converted.network) == {trt.LayerType.CONVOLUTION}
 
 
 def test_tf32_leaves_the_network_alone():
     converted = trtconv.convert(nn.Conv2d(8, 8, 3), [torch.randn(1, 8, 5, 5)], tf32=True)
-    assert layer_types(converted) == [trt.LayerType.CONVOLUTION]
+    assert needed_layers(converted.network) == {trt.LayerType.CONVOLUTION}
     assert converted.plan.provenance["tf32"] is True

@@ -17,18 +17,6 @@ def triple(x, factor=3.0):
     return x * factor
 
 
-@pytest.fixture
-def clean():
-    """Remove what a test registers."""
-    from trtconv.registry import USER
-
-    before = {c.key for c in USER.converters()}
-    yield
-    for converter in USER.converters():
-        if converter.key not in before:
-            USER.remove(converter.key)
-
-
 def register_relu(seen):
     @trtconv.tensorrt_converter("torch.relu")
     def convert_relu(ctx):

@@ -192,13 +192,18 @@ def make(row: Row) -> tuple[torch.nn.Module, Draw]:
     return module, images(1, channels, row.size or height, row.size or width)
 
 
+def why_not(row: Row) -> str:
+    """Why a model isn't counted, if it isn't."""
+    return row.excluded if timm.is_model(row.name) else f"timm {timm.__version__} doesn't have it"
+
+
 def make_unlisted(file: str) -> tuple[torch.nn.Module, Draw]:
     """A failure in the table for a file that isn't in `MODELS`, of a newer timm for one."""
     raise LookupError(f"timm/models/{file}.py registers models, and none of them is in MODELS")
 
 
 EXAMPLES = [
-    Example(f"timm {file}", row.name, functools.partial(make, row), excluded=row.excluded, gib=row.gib)
+    Example(f"timm {file}", row.name, functools.partial(make, row), excluded=why_not(row), gib=row.gib)
     for file, rows in MODELS.items()
     for row in rows
 ] + [
