@@ -103,19 +103,20 @@ def index_add(net: Network, x: Any, dim: int, index: Any, source: Any, alpha: fl
 @converter(aten.histc.default)
 def histc(net: Network, x: Any, bins: int, min: float, max: float) -> Any:
     """How many elements lie in each of `bins` equal parts of min..max, or of their own range."""
-    values = net.reshape(net.cast(x, wide_dtype(x.dtype)), (product(net.shape(x)),))
+    # Of integers, which CUDA takes: float32 tells apart what lies in different parts up to 2**24 / bins.
+    dtype = wide_dtype(x.dtype) if x.dtype.is_floating_point else torch.float32
+    values = net.reshape(net.cast(x, dtype), (product(net.shape(x)),))
     if min == max:
         low = net.reduce(values, trt.ReduceOperation.MIN, [0], True)
         high = net.reduce(values, trt.ReduceOperation.MAX, [0], True)
         alike = net.elementwise(low, high, trt.ElementWiseOperation.EQUAL)
-        dtype = net.dtype(values)
         low, high = net.select(alike, net.sub(low, 1), low, dtype), net.select(alike, net.add(high, 1), high, dtype)
     else:
-        low, high = (net.scalar(limit, net.dtype(values), 1) for limit in (min, max))
+        low, high = (net.scalar(limit, dtype, 1) for limit in (min, max))
     place = net.div(net.mul(net.sub(values, low), bins), net.sub(high, low))
     place = net.elementwise(net.unary(place, trt.UnaryOperation.FLOOR), bins - 1, trt.ElementWiseOperation.MIN)
     beyond = _greater(net, values, high)
-    here = _comparison(net, net.select(beyond, -1, place, net.dtype(values)), 0, bins)
+    here = _comparison(net, net.select(beyond, -1, place, dtype), 0, bins)
     counts = net.reduce(net.cast(here, torch.int32), trt.ReduceOperation.SUM, [1], False)
     return net.cast(counts, net.output.dtype)
 

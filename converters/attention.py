@@ -49,18 +49,29 @@ def attention(
     return net.reshape(result, tuple(net.output.shape))
 
 
-@converter(aten._scaled_dot_product_flash_attention_for_cpu.default)
-def attention_under_autocast(
+@converter(
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_flash_attention.default,
+    aten._scaled_dot_product_efficient_attention.default,
+    aten._scaled_dot_product_cudnn_attention.default,
+)
+def attention_by_kernel(
     net: Network,
     query: Any,
     key: Any,
     value: Any,
     dropout_p: float,
     is_causal: bool,
-    attn_mask: Any,
     scale: float | None,
+    attn_mask: Any = None,
+    attn_bias: Any = None,
+    compute_log_sumexp: bool = False,
 ) -> Any:
-    return attention(net, query, key, value, attn_mask, dropout_p, is_causal, scale), None
+    """What the function becomes under autocast and in torch's own modules. Results for its gradient aren't given."""
+    mask = attn_mask if attn_bias is None else attn_bias
+    result = attention(net, query, key, value, mask, dropout_p, is_causal, scale)
+    assert net.call is not None
+    return result, *[None for _ in net.call.output_tensors()[1:]]
 
 
 def _static(size: Size) -> int:

@@ -19,23 +19,12 @@ OF_PYTORCH = {
     "test_losses.py::test_of_numbers?bce-weight-*": "PyTorch 2.11 takes numbers only for the sizes of the weights",
     "test_losses.py::test_of_labels?probabilities-*": "PyTorch 2.11 takes numbers only for the size of the batch",
 }
-OF_ENGINES = {
-    "test_convolution.py::test_weights?conv2d-float32?": "kernels that are computed: 2 to 4 times PyTorch's error",
-    "test_convolution.py::test_weights?conv3d-float32?": "kernels that are computed: 2 to 4 times PyTorch's error",
-    "test_convolution.py::test_weights?activations-float32?": "kernels that are computed: 2 to 4 times PyTorch's error",
-    "test_convolution.py::test_transposed?1d-all-bfloat16?": "no kernel: the interpreter runs in its place",
-    "test_convolution.py::test_weights?transposed*-bfloat16?": "no kernel: the interpreter runs in its place",
-    "test_attention.py::test_mask?no-key-at-all-float32?": "it doesn't build: Myelin's CHECK(0) in host_instr.cpp",
-}
 
 
 def mark(items: list[pytest.Item]) -> None:
-    """Skip what PyTorch does otherwise, expect to fail what engines do otherwise."""
+    """Skip what PyTorch itself does otherwise."""
     for item in items:
         name = item.nodeid.rpartition("/")[2]
         for pattern, reason in OF_PYTORCH.items():
             if fnmatch(name, pattern):
                 item.add_marker(pytest.mark.skip(reason=reason))
-        for pattern, reason in OF_ENGINES.items():
-            if fnmatch(name, pattern):
-                item.add_marker(pytest.mark.xfail(reason=reason))

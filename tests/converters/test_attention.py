@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, Bools, Ints, case, cases, check, check_sizes
+from cases import B, Bools, Function, Ints, case, cases, check, check_sizes, convert
 from torch import nn
 
 from trtconv import UnsupportedArgumentError
@@ -68,10 +68,49 @@ def with_constant(mask):
     case(with_constant(LOST), Q, K, V, id="constant-bool-lost-query"),
     case(with_constant(torch.where(CHOICE, 0.5, -math.inf)), Q, K, V, id="constant-float"),
     case(with_constant(torch.where(LOST, 0.5, -math.inf)), Q, K, V, id="constant-float-lost-query"),
-    case(lambda q, k, v, m: attend(q, k, v, m & False), Q, K, V, Bools((5, 7)), id="no-key-at-all", dtypes=FLOAT),
+    case(lambda q, k, v, m: attend(q, k, v, m & ~m), Q, K, V, Bools((5, 7)), id="no-key-at-all", dtypes=FLOAT),
 )  # fmt: skip
 def test_mask(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+KEYS = torch.where(CHOICE, 0.5, -math.inf).expand(2, 3, 5, 7)
+kernels = torch.ops.aten
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (lambda q, k, v: kernels._scaled_dot_product_efficient_attention(q, k, v, None, False, is_causal=True),
+         {"is_causal": True}),
+        (lambda q, k, v: kernels._scaled_dot_product_efficient_attention(q, k, v, KEYS, True, scale=0.3),
+         {"attn_mask": KEYS, "scale": 0.3}),
+        (lambda q, k, v: kernels._scaled_dot_product_cudnn_attention(q, k, v, KEYS, False), {"attn_mask": KEYS}),
+        (lambda q, k, v: kernels._scaled_dot_product_flash_attention(q, k, v, 0.0, True, scale=0.3),
+         {"is_causal": True, "scale": 0.3}),
+    ],
+    ids=["efficient-causal", "efficient-mask", "cudnn", "flash"],
+)  # fmt: skip
+def test_kernels_for_cuda(kernel, options):
+    """They can be captured anywhere."""
+    shapes = ((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 4))
+    converted = convert(Function(lambda *args: kernel(*args)[0]), tuple(map(torch.randn, shapes)))
+    inputs = tuple(map(torch.randn, shapes))
+    torch.testing.assert_close(converted(*inputs), attend(*inputs, **options))
+
+
+def test_attention_of_constants_is_a_constant():
+    class Queries(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(1, 2, 5, 4))
+
+        def forward(self, x):
+            return x + attend(self.queries, self.queries, self.queries)
+
+    converted = check(Queries(), ((1, 2, 5, 4),), torch.float32)
+    layers = [converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)]
+    assert "SOFTMAX" not in layers
 
 
 def test_dropout_is_refused():

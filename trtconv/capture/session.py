@@ -295,8 +295,8 @@ class Session:
         args, kwargs = map_tensors(self._stand_in, (args, kwargs))
         if func in READ_ONLY_SIZES and all(isinstance(n, int) for t in tensors_in((args, kwargs)) for n in t.shape):
             args, kwargs = map_tensors(self._of_its_sizes, (args, kwargs))
-        deterministic = torch.Tag.nondeterministic_seeded not in func.tags and not _has_symbols((args, kwargs))
-        if deterministic and self.constants.all_constant((args, kwargs)):
+        fixed = not _is_random(func, args, kwargs) and not _has_symbols((args, kwargs))
+        if fixed and self.constants.all_constant((args, kwargs)):
             self.constants.define(func, args, kwargs, output)
         else:
             self._append(func, args, kwargs, output)
@@ -356,6 +356,16 @@ class Session:
 
 def _is_functional(call: Call) -> bool:
     return not isinstance(call.target, OpOverload) or not call.target._schema.is_mutable
+
+
+def _is_random(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operator's result differs from call to call; attention's without dropout doesn't."""
+    if torch.Tag.nondeterministic_seeded not in func.tags:
+        return False
+    names = [argument.name for argument in func._schema.arguments]
+    defaults = {argument.name: argument.default_value for argument in func._schema.arguments}
+    given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+    return bool(given.get("dropout_p", True))
 
 
 def _has_symbols(arguments: Any) -> bool:
