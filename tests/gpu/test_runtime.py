@@ -126,3 +126,19 @@ def test_empty_tensors():
     converted = trtconv.convert(Joins(), (draw(0, 3), draw(2, 3)))
     y = draw(2, 3)
     assert torch.equal(converted(draw(0, 3), y), y * 2)
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU, nn.Identity])
+def test_strided_convolutions_one_after_another(activation):
+    """As the audio models of transformers have them: engines got wrong how they are computed with ``tf32=False``."""
+    layers = [
+        nn.Conv1d(512, 512, 3, 2),
+        activation(),
+        nn.Conv1d(512, 512, 3, 2),
+        activation(),
+        nn.Conv1d(512, 512, 2, 2),
+    ]
+    module = nn.Sequential(*layers).cuda().eval()
+    converted = trtconv.convert(module, draw(2, 512, 799), tf32=False)
+    result = compare(module, converted, draw(2, 512, 799))
+    assert result.correct, str(result)

@@ -205,16 +205,24 @@ def _patches(network: Network, x: Any, taps: Sequence[Sequence[int]], stride: Se
     if any(starts) or not same(needed, shape[3:]):
         x = network.slice(x, (0, 0, 0, *starts), (*shape[:3], *needed), mode=trt.SampleMode.FILL)
     for axis, (places, step) in enumerate(zip(taps, stride, strict=True), start=3):
-        if len(places) > 1 or step > 1:
-            shape = (*network.shape(x)[:axis], result[axis - 3], *network.shape(x)[axis + 1 :])
-            steps = [step if each == axis else 1 for each in range(len(shape))]
-            first = min(places)
-            parts = [
-                network.slice(x, [place - first if each == axis else 0 for each in range(len(shape))], shape, steps)
-                for place in places
-            ]
-            x = network.concatenate(parts, 2) if len(parts) > 1 else parts[0]
+        if len(places) == step == 1:
+            continue
+        # All positions first, then every step-th of them: engines give wrong numbers where pieces that are sliced with
+        # a step of what is computed are put together (TensorRT-RTX 1.6.1, convolutions along one axis after another).
+        dense = [*network.shape(x)]
+        dense[axis] = (result[axis - 3] - 1) * step + 1
+        parts = [network.slice(x, _along(axis, place - min(places), dense), dense) for place in places]
+        x = network.concatenate(parts, 2) if len(parts) > 1 else parts[0]
+        if step > 1:
+            shape = [*network.shape(x)]
+            shape[axis] = result[axis - 3]
+            x = network.slice(x, [0] * len(shape), shape, [1 + each for each in _along(axis, step - 1, shape)])
     return network.reshape(x, (*network.shape(x)[:3], product(result)))
+
+
+def _along(axis: int, number: int, shape: Sequence[Size]) -> list[int]:
+    """A number on one axis, zeros on the others."""
+    return [number if each == axis else 0 for each in range(len(shape))]
 
 
 def _kernel(network: Network, layer: Any, shape: Sequence[Size], maps_axis: int) -> Any:
