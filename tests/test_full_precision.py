@@ -71,6 +71,8 @@ def needed_layers(definition):
         (nn.Conv1d(8, 5, 3), [(2, 8, 9)]),
         (nn.Conv3d(6, 5, (1, 2, 3), stride=(1, 2, 1), padding=(0, 1, 1)), [(2, 6, 3, 4, 5)]),
         (nn.Conv3d(6, 6, 3, groups=6, dilation=(1, 2, 1)), [(1, 6, 3, 6, 5)]),
+        (nn.Conv3d(6, 4, 1), [(2, 6, 2, 3, 4)]),
+        (nn.Conv3d(4, 6, (2, 3, 2), stride=(2, 3, 2), groups=2), [(2, 4, 4, 6, 5)]),
         (Function(F.conv2d), [(2, 4, 5, 6), (6, 4, 2, 3)]),
         (Function(lambda x, w, b: F.conv2d(x, w, b, groups=2)), [(2, 4, 5, 6), (6, 2, 3, 3), (6,)]),
         (nn.ConvTranspose2d(8, 6, 3, stride=2, groups=1), [(1, 8, 4, 4)]),

@@ -173,15 +173,16 @@ def _spread(network: Network, x: Any, stride: Sequence[int]) -> Any:
 
 def _adjacent_patches(network: Network, x: Any, window: Sequence[int], result: Sizes) -> Any:
     """What `_patches` gives where the window moves on by its own size and starts at the first element."""
-    *front, channels = network.shape(x)[:3]
+    batch, groups, channels = network.shape(x)[:3]
     covered = [count * size for count, size in zip(result, window, strict=True)]
     if not same(covered, network.shape(x)[3:]):
-        x = network.slice(x, [0] * (3 + len(window)), (*front, channels, *covered))
+        x = network.slice(x, [0] * (3 + len(window)), (batch, groups, channels, *covered))
     split = [size for pair in zip(result, window, strict=True) for size in pair]
-    x = network.reshape(x, (*front, channels, *split))
-    counts, taps = range(3, 3 + len(split), 2), range(4, 4 + len(split), 2)
-    x = network.permute(x, (0, 1, *reversed(taps), 2, *counts))
-    return network.reshape(x, (*front, channels * math.prod(window), product(result)))
+    # With the groups on an axis of their own, three dimensions would make nine axes, and TensorRT has eight.
+    x = network.reshape(x, (batch * groups, channels, *split))
+    counts, taps = range(2, 2 + len(split), 2), range(3, 3 + len(split), 2)
+    x = network.permute(x, (0, *reversed(taps), 1, *counts))
+    return network.reshape(x, (batch, groups, channels * math.prod(window), product(result)))
 
 
 def _patches(network: Network, x: Any, taps: Sequence[Sequence[int]], stride: Sequence[int], result: Sizes) -> Any:
@@ -209,14 +210,13 @@ def _patches(network: Network, x: Any, taps: Sequence[Sequence[int]], stride: Se
             continue
         # All positions first, then every step-th of them: engines give wrong numbers where pieces that are sliced with
         # a step of what is computed are put together (TensorRT-RTX 1.6.1, convolutions along one axis after another).
-        dense = [*network.shape(x)]
+        dense = list(network.shape(x))
         dense[axis] = (result[axis - 3] - 1) * step + 1
         parts = [network.slice(x, _along(axis, place - min(places), dense), dense) for place in places]
         x = network.concatenate(parts, 2) if len(parts) > 1 else parts[0]
         if step > 1:
-            shape = [*network.shape(x)]
-            shape[axis] = result[axis - 3]
-            x = network.slice(x, [0] * len(shape), shape, [1 + each for each in _along(axis, step - 1, shape)])
+            sampled = [*dense[:2], network.shape(x)[2], *dense[3:axis], result[axis - 3], *dense[axis + 1 :]]
+            x = network.slice(x, [0] * len(sampled), sampled, [1 + each for each in _along(axis, step - 1, sampled)])
     return network.reshape(x, (*network.shape(x)[:3], product(result)))
 
 
