@@ -59,8 +59,8 @@ def convert(
             "file.py:line" -> the value that it always has.
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
             convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
-            exactly as PyTorch does without TensorFloat-32; TensorRT-RTX has no fast kernels for that,
-            and none for convolutions in three dimensions or of dynamic sizes, which a `PrecisionWarning` names.
+            exactly as PyTorch does without TensorFloat-32, and slowly on TensorRT-RTX, which has no kernels for it.
+            A `PrecisionWarning` names the layers of users' converters that it has no effect on.
         compute_capabilities: For TensorRT-RTX: the GPUs to build for, as ``["8.6", "12.0"]``. By default
             8.0, 8.6, 8.9, 12.0 and 12.1.
         keep_network: Keep the network in the result and in what is saved of it, so that it also runs where
