@@ -13,6 +13,7 @@ from trtconv.build import Clock, build_plan
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
 from trtconv.capture.symbols import readable
+from trtconv.capture.trace import is_plain
 from trtconv.default_device import default_device
 from trtconv.dynamic import DynamicShapes, Range
 from trtconv.emit import emit
@@ -123,8 +124,7 @@ def convert(
 
 def _storages(module: torch.nn.Module) -> frozenset[int]:
     """The addresses of a module's weights."""
-    plain = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-    weights = (tensor for tensor in (*module.parameters(), *module.buffers()) if type(tensor) in plain)
+    weights = filter(is_plain, (*module.parameters(), *module.buffers()))
     return frozenset(each.untyped_storage().data_ptr() for each in weights if each.layout is torch.strided)
 
 

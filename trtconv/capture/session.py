@@ -257,10 +257,10 @@ class Session:
         if func not in self._entangled and not is_inplace(func, kwargs) and not isinstance(func, FunctionType):
             read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
             before = len(self.calls)  # reading a view of what was written to since records calls too
-            given = [(tensor, tensor._version) for tensor in tensors_in((read_args, read_kwargs))]
+            given = _Given((read_args, read_kwargs))
             with disable_functional_mode():
                 output = func(*read_args, **read_kwargs)
-            if self._is_alone(given, output) and all(_is_functional(call) for call in self.calls[before:]):
+            if given.is_apart_from(output) and all(_is_functional(call) for call in self.calls[before:]):
                 return map_tensors(self._functional_over, output)
             del self.calls[before:]
             self._entangled.add(func)
@@ -272,24 +272,16 @@ class Session:
 
         Then it needs no functionalization, which takes two thirds of the time of a call.
         """
-        given = [(tensor, tensor._version) for tensor in tensors_in((args, kwargs))]
+        given = _Given((args, kwargs))
         with self._aten.silenced(), disable_functional_mode():
             try:
                 output = STAND_INS.get(func, func)(*args, **kwargs)
             except FAKE_ERRORS as error:
                 raise self._aten.explained(error, canonical_name(func)) from error
-        alone = self._is_alone(given, output)
+        alone = given.is_apart_from(output)
         if not alone:
             self._entangled.add(func)
         return alone, output
-
-    @staticmethod
-    def _is_alone(given: Sequence[tuple[torch.Tensor, int]], output: Any) -> bool:
-        """Tell whether a function left its arguments as they were, and returned nothing that shares their memory."""
-        memory = {tensor.untyped_storage()._cdata for tensor, _ in given}
-        return all(tensor._version == version for tensor, version in given) and memory.isdisjoint(
-            tensor.untyped_storage()._cdata for tensor in tensors_in(output)
-        )
 
     def _record_operator(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         args, kwargs = map_tensors(self._stand_in, (args, kwargs))
@@ -352,6 +344,20 @@ class Session:
         # FunctionalTensor.to_functional mirrors what autograd knows too, of which there is nothing here.
         with self._aten.silenced(), _disable_current_modes():
             return FunctionalTensor(torch._to_functional_tensor(fake), self._functional)
+
+
+class _Given:
+    """The tensors that a function gets, as they were before the call."""
+
+    def __init__(self, arguments: Any) -> None:
+        self._versions = [(tensor, tensor._version) for tensor in tensors_in(arguments)]
+
+    def is_apart_from(self, output: Any) -> bool:
+        """Tell whether the function left them as they were, and returned nothing that shares their memory."""
+        memory = {tensor.untyped_storage()._cdata for tensor, _ in self._versions}
+        return all(tensor._version == version for tensor, version in self._versions) and memory.isdisjoint(
+            tensor.untyped_storage()._cdata for tensor in tensors_in(output)
+        )
 
 
 def _is_functional(call: Call) -> bool:

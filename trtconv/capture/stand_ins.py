@@ -14,21 +14,19 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.capture.trace import is_plain
 from trtconv.sizes import Size
 
 
 def fake_like(mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
     """A fake tensor for a real one, in a quarter of `FakeTensorMode.from_tensor`'s time where nothing is unusual."""
     whole = real.layout is torch.strided and real.untyped_storage().nbytes() == real.numel() * real.itemsize
-    if type(real) not in _PLAIN or not whole or real.is_quantized or real.is_conj() or real.is_neg():
+    if not is_plain(real) or not whole or real.is_quantized or real.is_conj() or real.is_neg():
         with _disable_current_modes():
             return mode.from_tensor(real.detach(), static_shapes=True)
     with _disable_current_modes():
         meta = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="meta")
         return FakeTensor(mode, meta, real.device)
-
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
 def _hidden_states(*args: Any) -> Any:

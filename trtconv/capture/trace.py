@@ -94,6 +94,11 @@ def is_activation(value: object) -> bool:
     return isinstance(value, FakeTensor)
 
 
+def is_plain(value: torch.Tensor) -> bool:
+    """Tell whether a tensor is of no subclass with ways of its own to keep values: quantized weights, for one."""
+    return type(value) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
 def tensors_in(structure: Any) -> list[torch.Tensor]:
     """The tensors in nested lists, tuples and dicts, in order."""
     return list(_walk(structure))
