@@ -155,11 +155,32 @@ def test_a_dynamic_shape_that_is_not_known_is_left_alone_with_a_warning(clean):
     def convert(dynamic_shapes):
         return trtconv.convert(nn.Linear(3, 4), [torch.randn(2, 3)], dynamic_shapes=dynamic_shapes, tf32=False)
 
-    with pytest.warns(trtconv.PrecisionWarning, match=r"net\.known"):
+    with pytest.warns(trtconv.PrecisionWarning, match=r"no effect on\n  .*linear.*: its shape is dynamic.*net\.known"):
         assert PRODUCTS & needed_layers(convert({"input": {0: (1, 2, 4)}}).network)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not PRODUCTS & needed_layers(convert(None).network)
+
+
+def test_padding_that_varies_is_left_alone_with_a_warning(clean):
+    @trtconv.tensorrt_converter("torch.nn.functional.conv2d")
+    def convert_conv2d(ctx):
+        x, weight = ctx.method_args[0]._trt, ctx.method_args[1].detach()
+        layer = ctx.network.add_convolution_nd(x, 5, (3, 3), trt.Weights(weight.numpy()), trt.Weights())
+        layer.padding_mode = trt.PaddingMode.SAME_UPPER
+        ctx.method_return._trt = ctx.network.known(layer.get_output(0), ctx.method_return.shape)
+
+    module = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    with pytest.warns(trtconv.PrecisionWarning, match="its padding follows from sizes that vary"):
+        trtconv.convert(module, [torch.randn(1, 3, 8, 8)], dynamic_shapes={"input": {2: (4, 8, 9)}}, tf32=False)
+
+
+def test_products_of_eight_axes_are_left_alone_with_a_warning():
+    def multiply(a, b):
+        return a @ b
+
+    with pytest.warns(trtconv.PrecisionWarning, match="eight axes"):
+        trtconv.convert(Function(multiply), [torch.randn(1, 2, 1, 2, 1, 2, 3, 4), torch.randn(4, 5)], tf32=False)
 
 
 def test_what_computes_in_fp32_already_is_left_alone():

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trtconv import tensorrt as trt
@@ -25,7 +25,7 @@ from trtconv.errors import BuildError, PrecisionWarning
 from trtconv.network import Network
 from trtconv.reference.layers.padding import same_padding
 from trtconv.reference.weights import to_tensor
-from trtconv.sizes import Size, Sizes, most, product, same
+from trtconv.sizes import Size, Sizes, is_static, product, same
 
 LARGEST_GROUP = 4
 """Channels of a group that flat convolutions compute in fp32."""
@@ -35,33 +35,41 @@ def use_full_precision(network: Network) -> None:
     """Rewrite the fp32 products of a network in place.
 
     Warns:
-        PrecisionWarning: a user's converter adds a product and doesn't say of which shape it is (`net.known`).
+        PrecisionWarning: there are products that can't be rewritten; which, and why.
     """
     definition = network.definition
     layers = [definition.get_layer(index) for index in range(definition.num_layers)]
     readers = _readers(layers)
     kept: list[str] = []
     for layer in layers:
-        rewrite = _REWRITES.get(layer.type.name)
-        if rewrite is None or layer.get_output(0).dtype != trt.float32:
+        if layer.type.name not in _REWRITES or layer.get_output(0).dtype != trt.float32:
             continue
-        try:
-            network.shape(layer.get_input(0))
-            network.shape(layer.get_output(0))
-        except BuildError:
-            kept.append(layer.name)
+        kind, rewrite = _REWRITES[layer.type.name]
+        layer.__class__ = getattr(trt, kind)  # what a definition gives is of the base class
+        obstacle = _obstacle(network, layer)
+        if obstacle:
+            kept.append(f"{layer.name}: {obstacle}")
             continue
         with network.attributed_to(layer):
             result = rewrite(network, layer)
         if result is not None:
             _replace(network, layer.get_output(0), result, readers.get(layer.get_output(0).name, []))
     if kept:
-        warnings.warn(
-            f"tf32=False has no effect on {', '.join(kept)}: the shape is dynamic and the converter that adds the "
-            "layer doesn't say it; it has to call net.known(tensor, shape)",
-            PrecisionWarning,
-            stacklevel=4,
-        )
+        listing = "\n".join(f"  {each}" for each in kept)
+        warnings.warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning, stacklevel=4)
+
+
+def _obstacle(network: Network, layer: Any) -> str:
+    """Why a product can't be rewritten, if it can't; only layers of users' converters are such."""
+    try:
+        shape = network.shape(layer.get_output(0))
+        sizes = network.shape(layer.get_input(0))
+    except BuildError:
+        return "its shape is dynamic, and its converter has to say which it is: net.known(tensor, shape)"
+    if layer.type == trt.LayerType.MATRIX_MULTIPLY:
+        return "it has eight axes, to which TensorRT can't add another" if len(shape) == 8 else ""
+    moves = layer.padding_mode.name.startswith("SAME") and not all(map(is_static, sizes))
+    return "its padding follows from sizes that vary; give it in numbers" if moves else ""
 
 
 # -- products of matrices -------------------------------------------------------------------------
@@ -69,7 +77,6 @@ def use_full_precision(network: Network) -> None:
 
 def _multiply_matrices(network: Network, layer: Any) -> Any:
     """The tensor that takes the place of a matrix product."""
-    layer.__class__ = trt.IMatrixMultiplyLayer
     left, right = layer.get_input(0), layer.get_input(1)
     shape = network.shape(layer.get_output(0))
     if layer.op0 == trt.MatrixOperation.VECTOR:
@@ -103,16 +110,16 @@ def _multiply(network: Network, left: Any, right: Any) -> Any:
 
 def _convolve(network: Network, layer: Any) -> Any:
     """The tensor that takes the place of a convolution, or None if it is computed in fp32 as it is."""
-    layer.__class__ = trt.IConvolutionLayer
     groups, window, stride, dilation = _geometry(layer)
-    x = _by_group(network, layer.get_input(0), groups, len(window))
-    channels, *sizes = network.shape(x)[2:]
-    if len(window) == 2 and groups > 1 and most(channels) <= LARGEST_GROUP and layer.num_inputs == 1:
+    channels = int(network.shape(layer.get_input(0))[-len(window) - 1]) // groups
+    if len(window) == 2 and groups > 1 and channels <= LARGEST_GROUP and layer.num_inputs == 1:
         return None
+    x = _by_group(network, layer.get_input(0), groups, len(window))
     before = tuple(layer.pre_padding)
     if layer.padding_mode.name.startswith("SAME"):
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
-        before = tuple(same_padding([int(size) for size in sizes], reach, stride, layer.padding_mode.name)[0])
+        sizes = [int(size) for size in network.shape(x)[3:]]
+        before = tuple(same_padding(sizes, reach, stride, layer.padding_mode.name)[0])
     result = network.shape(layer.get_output(0))[-len(window) :]
     if stride == window and max(dilation) == 1 and not any(before):
         patches = _adjacent_patches(network, x, window, result)
@@ -128,7 +135,6 @@ def _convolve(network: Network, layer: Any) -> Any:
 
 def _convolve_transposed(network: Network, layer: Any) -> Any:
     """The tensor that takes the place of a transposed convolution."""
-    layer.__class__ = trt.IDeconvolutionLayer
     groups, window, stride, dilation = _geometry(layer)
     x = _by_group(network, layer.get_input(0), groups, len(window))
     channels = network.shape(x)[2]
@@ -155,8 +161,8 @@ def _geometry(layer: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[
 def _by_group(network: Network, x: Any, groups: int, spatial: int) -> Any:
     """[..., C, *sizes] -> [N, groups, C / groups, *sizes]"""
     shape = network.shape(x)
-    channels = most(shape[-spatial - 1])
-    return network.reshape(x, (product(shape[: -spatial - 1]), groups, channels // groups, *shape[-spatial:]))
+    channels = int(shape[-spatial - 1]) // groups
+    return network.reshape(x, (product(shape[: -spatial - 1]), groups, channels, *shape[-spatial:]))
 
 
 def _spread(network: Network, x: Any, stride: Sequence[int]) -> Any:
@@ -253,11 +259,12 @@ def _finish(network: Network, layer: Any, y: Any) -> Any:
 # -- the network ----------------------------------------------------------------------------------
 
 
-_REWRITES = {
-    "MATRIX_MULTIPLY": _multiply_matrices,
-    "CONVOLUTION": _convolve,
-    "DECONVOLUTION": _convolve_transposed,
+_REWRITES: dict[str, tuple[str, Callable[[Network, Any], Any]]] = {
+    "MATRIX_MULTIPLY": ("IMatrixMultiplyLayer", _multiply_matrices),
+    "CONVOLUTION": ("IConvolutionLayer", _convolve),
+    "DECONVOLUTION": ("IDeconvolutionLayer", _convolve_transposed),
 }
+"""For each type of layer its class, and what gives the tensor that takes the place of its output."""
 
 
 def _readers(layers: Sequence[Any]) -> dict[str, list[tuple[Any, int]]]:
