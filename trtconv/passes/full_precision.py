@@ -285,6 +285,6 @@ def _replace(network: Network, old: Any, new: Any, readers: Sequence[tuple[Any, 
     if old.is_network_output:
         name = old.name
         network.definition.unmark_output(old)
-        old.name = f"{name}.shares"
+        old.name = f"{name}.rounded"
         new.name = name
         network.definition.mark_output(new)
