@@ -37,7 +37,8 @@ CALLS = (250, 500, 1000, 2000)
 MODELS = ("resnet50", "densenet121", "efficientnet_b0", "vit_b_16", "swin_t")
 LARGE_MODELS = ("resnet18", "resnet50", "alexnet", "vgg16", "wide_resnet101_2", "convnext_large", "vit_l_16")
 
-ABOUT_MEMORY = """TensorRT-RTX itself holds the weights twice, and a buffer of 64 MiB while it writes the engine (seen by its
+ABOUT_MEMORY = """\
+TensorRT-RTX itself holds the weights twice, and a buffer of 64 MiB while it writes the engine (seen by its
 allocations, RTX 1.7.1); that buffer is what makes more than 2.5 of models below 130 MiB.
 """
 
