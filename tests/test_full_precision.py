@@ -122,25 +122,58 @@ def test_dynamic_sizes(module, shape, others):
     check_rewritten(module, [shape], {"input": ranges}, [[other] for other in others])
 
 
-@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "EXPLICIT_ROUND_UP"])
-@pytest.mark.parametrize("kind", ["convolution", "deconvolution"])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_padding_modes(mode, kind, stride):
-    """Those that no converter sets, but that ONNX files and users' converters do."""
+class BiasGiven(nn.Conv2d):
+    def forward(self, x, bias):
+        return F.conv2d(x, self.weight, bias)
+
+
+def test_a_computed_bias():
+    check_rewritten(BiasGiven(8, 6, 3, bias=False), [(2, 8, 5, 6), (6,)])
+
+
+def check_layer(shapes, add):
+    """The layer that `add` gives for inputs of these shapes: what no converter sets, but ONNX files and users' do."""
     with collect_messages() as messages:
         network = Network(messages)
-        x = network.add_input("x", trt.float32, (2, 8, 7, 6))
-        weights = network.weights(torch.randn(8, 8, 3, 4)), network.weights(torch.randn(8))
-        layer = getattr(network, f"add_{kind}_nd")(x, 8, (3, 4), *weights)
-        layer.padding_mode = getattr(trt.PaddingMode, mode)
-        layer.stride_nd = (stride, stride)
+        inputs = [network.add_input(f"x{index}", trt.float32, shape) for index, shape in enumerate(shapes)]
+        layer = add(network, *inputs)
         layer.get_output(0).name = "y"
         network.definition.mark_output(layer.get_output(0))
-        feeds = {"x": torch.randn(2, 8, 7, 6)}
+        feeds = {f"x{index}": torch.randn(shape) for index, shape in enumerate(shapes)}
         expected = Interpreter(network.definition).run(feeds)["y"]
         use_full_precision(network)
         assert not PRODUCTS & needed_layers(network.definition)
         torch.testing.assert_close(Interpreter(network.definition).run(feeds)["y"], expected)
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "EXPLICIT_ROUND_UP"])
+@pytest.mark.parametrize("kind", ["convolution", "deconvolution"])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 3), (3, 4)])
+@pytest.mark.parametrize("padding", [(0, 0), (0, 1)])
+def test_padding_modes(mode, kind, stride, padding):
+    def add(network, x):
+        weights = network.weights(torch.randn(8, 8, 3, 4)), network.weights(torch.randn(8))
+        layer = getattr(network, f"add_{kind}_nd")(x, 8, (3, 4), *weights)
+        layer.padding_mode = getattr(trt.PaddingMode, mode)
+        layer.stride_nd = stride
+        layer.post_padding = padding
+        return layer
+
+    check_layer([(2, 8, 7, 6)], add)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "shapes"),
+    [
+        ("TRANSPOSE", "TRANSPOSE", [(2, 3, 4), (2, 5, 3)]),
+        ("VECTOR", "NONE", [(2, 3), (2, 3, 5)]),
+        ("NONE", "VECTOR", [(2, 4, 3), (2, 3)]),
+        ("VECTOR", "VECTOR", [(3,), (3,)]),
+    ],
+)
+def test_matrix_operations(left, right, shapes):
+    operations = [getattr(trt.MatrixOperation, name) for name in (left, right)]
+    check_layer(shapes, lambda net, a, b: net.add_matrix_multiply(a, operations[0], b, operations[1]))
 
 
 def test_a_dynamic_shape_that_is_not_known_is_left_alone_with_a_warning(clean):
@@ -175,12 +208,10 @@ def test_padding_that_varies_is_left_alone_with_a_warning(clean):
         trtconv.convert(module, [torch.randn(1, 3, 8, 8)], dynamic_shapes={"input": {2: (4, 8, 9)}}, tf32=False)
 
 
-def test_products_of_eight_axes_are_left_alone_with_a_warning():
-    def multiply(a, b):
-        return a @ b
-
+@pytest.mark.parametrize("other", [(4, 5), (4,)])
+def test_products_of_eight_axes_are_left_alone_with_a_warning(other):
     with pytest.warns(trtconv.PrecisionWarning, match="eight axes"):
-        trtconv.convert(Function(multiply), [torch.randn(1, 2, 1, 2, 1, 2, 3, 4), torch.randn(4, 5)], tf32=False)
+        trtconv.convert(Function(torch.matmul), [torch.randn(1, 2, 1, 2, 1, 2, 3, 4), torch.randn(other)], tf32=False)
 
 
 def test_what_computes_in_fp32_already_is_left_alone():

@@ -61,7 +61,7 @@ def convert(
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
             convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
             exactly as PyTorch does without TensorFloat-32, and slowly on TensorRT-RTX, which has no kernels for it.
-            A `PrecisionWarning` names the layers of users' converters that it has no effect on.
+            A `PrecisionWarning` names the layers that it has no effect on, and why.
         compute_capabilities: For TensorRT-RTX: the GPUs to build for, as ``["8.6", "12.0"]``. By default
             8.0, 8.6, 8.9, 12.0 and 12.1.
         keep_network: Keep the network in the result and in what is saved of it, so that it also runs where

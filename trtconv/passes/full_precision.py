@@ -60,15 +60,16 @@ def use_full_precision(network: Network) -> None:
 
 
 def _obstacle(network: Network, layer: Any) -> str:
-    """Why a product can't be rewritten, if it can't; only layers of users' converters are such."""
+    """Why a product can't be rewritten, if it can't."""
     try:
-        shape = network.shape(layer.get_output(0))
-        sizes = network.shape(layer.get_input(0))
+        network.shape(layer.get_output(0))
+        shape = network.shape(layer.get_input(0))
     except BuildError:
         return "its shape is dynamic, and its converter has to say which it is: net.known(tensor, shape)"
     if layer.type == trt.LayerType.MATRIX_MULTIPLY:
-        return "it has eight axes, to which TensorRT can't add another" if len(shape) == 8 else ""
-    moves = layer.padding_mode.name.startswith("SAME") and not all(map(is_static, sizes))
+        axes = len(shape) + (layer.op0 == trt.MatrixOperation.VECTOR)
+        return "it has eight axes, to which TensorRT can't add another" if axes == 8 else ""
+    moves = layer.padding_mode.name.startswith("SAME") and not all(map(is_static, shape))
     return "its padding follows from sizes that vary; give it in numbers" if moves else ""
 
 
@@ -112,7 +113,7 @@ def _convolve(network: Network, layer: Any) -> Any:
     """The tensor that takes the place of a convolution, or None if it is computed in fp32 as it is."""
     groups, window, stride, dilation = _geometry(layer)
     channels = int(network.shape(layer.get_input(0))[-len(window) - 1]) // groups
-    if len(window) == 2 and groups > 1 and channels <= LARGEST_GROUP and layer.num_inputs == 1:
+    if len(window) == 2 and groups > 1 and channels <= LARGEST_GROUP and to_tensor(layer.kernel).numel():
         return None
     x = _by_group(network, layer.get_input(0), groups, len(window))
     before = tuple(layer.pre_padding)
@@ -121,7 +122,8 @@ def _convolve(network: Network, layer: Any) -> Any:
         sizes = [int(size) for size in network.shape(x)[3:]]
         before = tuple(same_padding(sizes, reach, stride, layer.padding_mode.name)[0])
     result = network.shape(layer.get_output(0))[-len(window) :]
-    if stride == window and max(dilation) == 1 and not any(before):
+    padded = layer.padding_mode != trt.PaddingMode.EXPLICIT_ROUND_DOWN or any((*before, *layer.post_padding))
+    if stride == window and max(dilation) == 1 and not padded:
         patches = _adjacent_patches(network, x, window, result)
     else:
         taps = [
@@ -236,9 +238,10 @@ def _kernel(network: Network, layer: Any, shape: Sequence[Size], maps_axis: int)
     channels_axis = 3 - maps_axis
     order = (0, maps_axis, *reversed(range(3, len(shape))), channels_axis)
     flat = (1, shape[0], shape[maps_axis], math.prod(int(size) for size in shape[3:]) * shape[channels_axis])
-    if layer.num_inputs > 1:
-        return network.reshape(network.permute(network.reshape(layer.get_input(1), shape), order), flat)
-    return network.constant(to_tensor(layer.kernel).reshape(shape).permute(order).reshape(flat))
+    kernel = to_tensor(layer.kernel)
+    if kernel.numel():
+        return network.constant(kernel.reshape(shape).permute(order).reshape(flat))
+    return network.reshape(network.permute(network.reshape(layer.get_input(1), shape), order), flat)
 
 
 def _finish(network: Network, layer: Any, y: Any) -> Any:
