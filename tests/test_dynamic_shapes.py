@@ -30,7 +30,6 @@ def convert(**shapes):
 
 
 @pytest.mark.parametrize("tf32", [True, False])
-@pytest.mark.filterwarnings("ignore:tf32=False has no effect")
 def test_sizes_inside_the_range(tf32):
     module = Net().eval()
     sizes = {0: Dim(min=1, max=5, opt=2), 2: (8, 16, 64), 3: torch.export.Dim("width", min=4, max=40)}

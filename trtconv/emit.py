@@ -13,7 +13,7 @@ from torch._ops import OpOverload
 
 from trtconv import registry
 from trtconv.capture.names import canonical_name
-from trtconv.capture.trace import Call, Trace, is_activation, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Trace, bind, is_activation, map_tensors, tensors_in
 from trtconv.definition import describe
 from trtconv.dtypes import name_of, to_trt
 from trtconv.errors import BuildError, ConversionError, UnsupportedArgumentError, UnsupportedCallsError
@@ -133,7 +133,7 @@ def _check_dtypes(call: Call) -> None:
 def _run(converter: Converter, network: Network, call: Call) -> Any:
     if not isinstance(call.target, OpOverload) or not isinstance(converter.target, (OpOverload, str)):
         return converter.function(network, *call.args, **call.kwargs)
-    bound = registry.bind(call.target, call.args, call.kwargs)
+    bound = bind(call.target, call.args, call.kwargs)
     for argument in call.target._schema.arguments:
         if str(argument.type) in _NUMBERS:
             bound[argument.name] = network.number(bound[argument.name])

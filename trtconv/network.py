@@ -185,7 +185,7 @@ class Network(Definition):
         if len(dims) > 1 and (len(dims) == len(shape) or fixed <= _FEW_ELEMENTS):
             return self._reduce_by_one_axis(x, operation, sorted(dims), keepdim)
         result = self.add_reduce(self.tensor(x), operation, axes_mask(dims), keepdim).get_output(0)
-        sizes: list[Size] = [1 if axis in dims else size for axis, size in enumerate(self.shape(x))]
+        sizes: list[Size] = [1 if axis in dims else size for axis, size in enumerate(shape)]
         return self.known(result, sizes if keepdim else [s for axis, s in enumerate(sizes) if axis not in dims])
 
     def _reduce_by_one_axis(self, x: Any, operation: Any, dims: Sequence[int], keepdim: bool) -> Any:

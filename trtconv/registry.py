@@ -184,21 +184,6 @@ def unregister(method: str | Target) -> None:
     USER.remove(canonical_name(target))
 
 
-def bind(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of an ATen overload by the names of its schema, defaults filled in."""
-    if not isinstance(target, OpOverload):
-        raise TypeError(f"{target} is no ATen overload")
-    bound: dict[str, Any] = {}
-    for position, argument in enumerate(target._schema.arguments):
-        if position < len(args) and not argument.kwarg_only:
-            bound[argument.name] = args[position]
-        elif argument.name in kwargs:
-            bound[argument.name] = kwargs[argument.name]
-        else:
-            bound[argument.name] = argument.default_value
-    return bound
-
-
 def defaults(target: OpOverload) -> dict[str, Any]:
     """The default values of an ATen overload's arguments; None for those that have none."""
     return {argument.name: argument.default_value for argument in target._schema.arguments}

@@ -1,7 +1,6 @@
-import cases
 import pytest
 import torch
-from cases import B, Function, Ints, case, check
+from cases import B, Function, Ints, case, cases, check
 
 import trtconv
 
@@ -24,7 +23,7 @@ def each_reduction(function, *inputs, name, reductions=("sum", "prod", "mean", "
     return rows
 
 
-@cases.cases(
+@cases(
     case(lambda x, i, v: x.scatter_add(1, i, v), X, Ints((B, 4, 5), 0, 3), (B, 4, 5), id="scatter_add"),
     case(
         lambda x, i, v: x.scatter_add(1, i, v), X, Ints((B, 4, 5), 0, 3), (B, 6, 5), id="scatter_add-part", dtypes=ONE
@@ -68,7 +67,7 @@ MANY = (1500, 20)
 """Rows to which 2000 others are added: too many pairs for each element of a row."""
 
 
-@cases.cases(
+@cases(
     case(lambda x, i, v: x.index_add(0, i, v), MANY, Ints((2000,), 0, 1500), (2000, 20), id="index_add", dtypes=HALF),
     case(
         lambda x, i, v: x.index_add(1, i, v),
@@ -98,7 +97,7 @@ def index_reduce(x, index, src, reduce, **options):
 INDEX = Ints((B, 4, 5), 0, 3)
 
 
-@cases.cases(
+@cases(
     each_reduction(scatter_reduce, X, INDEX, (B, 4, 5), name="scatter_reduce"),
     each_reduction(
         index_reduce, X, Ints((4,), 0, 3), (B, 4, 5), name="index_reduce", reductions=("prod", "mean", "amax", "amin")
@@ -131,7 +130,7 @@ def test_too_many_pairs_are_refused(function):
         trtconv.convert(Function(function), (torch.randn(4, 2),))
 
 
-@cases.cases(
+@cases(
     case(lambda x: torch.histc(x, 7, -1, 1.5), (B, 5, 6), dtypes=ONE, id="limits"),
     case(lambda x: torch.histc(x, 5), (B, 5, 6), dtypes=ONE, id="own-range"),
     case(lambda x: torch.histc(x * 0 + 2, 5), (B, 5), dtypes=ONE, id="own-range-empty"),
@@ -141,8 +140,7 @@ def test_histograms(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+@pytest.mark.skipif("config.getoption('--device') == 'cpu'", reason="PyTorch has them on CUDA only")
 @pytest.mark.parametrize("limits", [(0, 7), (0, 0), (-3, 5)])
 def test_histograms_of_integers(limits):
-    if cases.DEVICE.type == "cpu":
-        pytest.skip("PyTorch has them on CUDA only")
     check(lambda x: torch.histc(x, 8, *limits), (Ints((B, 30), -1, 9),), torch.float32)

@@ -32,7 +32,7 @@ from trtconv.capture.packed import PackedSequences
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
-from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError, DataDependentError
 
@@ -366,12 +366,7 @@ def _is_functional(call: Call) -> bool:
 
 def _is_random(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operator's result differs from call to call; attention's without dropout doesn't."""
-    if torch.Tag.nondeterministic_seeded not in func.tags:
-        return False
-    names = [argument.name for argument in func._schema.arguments]
-    defaults = {argument.name: argument.default_value for argument in func._schema.arguments}
-    given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
-    return bool(given.get("dropout_p", True))
+    return torch.Tag.nondeterministic_seeded in func.tags and bool(bind(func, args, kwargs).get("dropout_p", True))
 
 
 def _has_symbols(arguments: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import torch
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
@@ -87,6 +88,21 @@ class Trace:
                 if not readers or readers[-1] is not call:
                     readers.append(call)
         return result
+
+
+def bind(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of an ATen overload by the names of its schema, defaults filled in."""
+    if not isinstance(target, OpOverload):
+        raise TypeError(f"{target} is no ATen overload")
+    bound: dict[str, Any] = {}
+    for position, argument in enumerate(target._schema.arguments):
+        if position < len(args) and not argument.kwarg_only:
+            bound[argument.name] = args[position]
+        elif argument.name in kwargs:
+            bound[argument.name] = kwargs[argument.name]
+        else:
+            bound[argument.name] = argument.default_value
+    return bound
 
 
 def is_activation(value: object) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 from trtconv import tensorrt as trt
 from trtconv.errors import BuildError, PrecisionWarning
 from trtconv.network import Network
-from trtconv.reference.layers.padding import same_padding
+from trtconv.reference.layers.padding import same_padding, same_trimming
 from trtconv.reference.weights import to_tensor
 from trtconv.sizes import Size, Sizes, is_static, product, same
 
@@ -116,21 +116,16 @@ def _convolve(network: Network, layer: Any) -> Any:
     if len(window) == 2 and groups > 1 and channels <= LARGEST_GROUP and to_tensor(layer.kernel).numel():
         return None
     x = _by_group(network, layer.get_input(0), groups, len(window))
-    before = tuple(layer.pre_padding)
-    if layer.padding_mode.name.startswith("SAME"):
-        reach = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    before, mode = tuple(layer.pre_padding), layer.padding_mode.name
+    if mode.startswith("SAME"):
         sizes = [int(size) for size in network.shape(x)[3:]]
-        before = tuple(same_padding(sizes, reach, stride, layer.padding_mode.name)[0])
+        before = tuple(same_padding(sizes, _reach(window, dilation), stride, mode)[0])
     result = network.shape(layer.get_output(0))[-len(window) :]
-    padded = layer.padding_mode != trt.PaddingMode.EXPLICIT_ROUND_DOWN or any((*before, *layer.post_padding))
+    padded = mode != "EXPLICIT_ROUND_DOWN" or any((*before, *layer.post_padding))
     if stride == window and max(dilation) == 1 and not padded:
         patches = _adjacent_patches(network, x, window, result)
     else:
-        taps = [
-            [tap * step - first for tap in range(size)]
-            for size, step, first in zip(window, dilation, before, strict=True)
-        ]
-        patches = _patches(network, x, taps, stride, result)
+        patches = _patches(network, x, _taps(window, dilation, before), stride, result)
     kernel = _kernel(network, layer, (groups, layer.num_output_maps // groups, channels, *window), maps_axis=1)
     return _finish(network, layer, _multiply(network, kernel, patches))
 
@@ -140,15 +135,11 @@ def _convolve_transposed(network: Network, layer: Any) -> Any:
     groups, window, stride, dilation = _geometry(layer)
     x = _by_group(network, layer.get_input(0), groups, len(window))
     channels = network.shape(x)[2]
-    before = tuple(layer.pre_padding)
-    if layer.padding_mode.name.startswith("SAME"):
-        total = [max(d * (k - 1) + 1 - s, 0) for d, k, s in zip(dilation, window, stride, strict=True)]
-        lower = layer.padding_mode.name == "SAME_LOWER"
-        before = tuple(size - size // 2 if lower else size // 2 for size in total)
+    before, mode = tuple(layer.pre_padding), layer.padding_mode.name
+    if mode.startswith("SAME"):
+        before = tuple(same_trimming(_reach(window, dilation), stride, mode)[0])
     # An element meets the kernel's last tap first.
-    taps = [
-        [first - tap * step for tap in range(size)] for size, step, first in zip(window, dilation, before, strict=True)
-    ]
+    taps = [[-place for place in places] for places in _taps(window, dilation, before)]
     result = network.shape(layer.get_output(0))[-len(window) :]
     patches = _patches(network, _spread(network, x, stride), taps, (1,) * len(window), result)
     kernel = _kernel(network, layer, (groups, channels, layer.num_output_maps // groups, *window), maps_axis=2)
@@ -158,6 +149,18 @@ def _convolve_transposed(network: Network, layer: Any) -> Any:
 def _geometry(layer: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Groups, and the sizes, strides and dilations of the kernel."""
     return layer.num_groups, tuple(layer.kernel_size_nd), tuple(layer.stride_nd), tuple(layer.dilation_nd)
+
+
+def _reach(window: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """How many elements a window spans along each axis."""
+    return [step * (size - 1) + 1 for size, step in zip(window, dilation, strict=True)]
+
+
+def _taps(window: Sequence[int], dilation: Sequence[int], before: Sequence[int]) -> list[list[int]]:
+    """The elements that a window covers in its first position along each axis, which begins `before` the input."""
+    return [
+        [tap * step - first for tap in range(size)] for size, step, first in zip(window, dilation, before, strict=True)
+    ]
 
 
 def _by_group(network: Network, x: Any, groups: int, spatial: int) -> Any:
@@ -218,19 +221,18 @@ def _patches(network: Network, x: Any, taps: Sequence[Sequence[int]], stride: Se
             continue
         # All positions first, then every step-th of them: engines give wrong numbers where pieces that are sliced with
         # a step of what is computed are put together (TensorRT-RTX 1.6.1, convolutions along one axis after another).
-        dense = list(network.shape(x))
+        dense, start = list(network.shape(x)), [0] * len(network.shape(x))
         dense[axis] = (result[axis - 3] - 1) * step + 1
-        parts = [network.slice(x, _along(axis, place - min(places), dense), dense) for place in places]
+        parts = []
+        for place in places:
+            start[axis] = place - min(places)
+            parts.append(network.slice(x, start, dense))
         x = network.concatenate(parts, 2) if len(parts) > 1 else parts[0]
         if step > 1:
-            sampled = [*dense[:2], network.shape(x)[2], *dense[3:axis], result[axis - 3], *dense[axis + 1 :]]
-            x = network.slice(x, [0] * len(sampled), sampled, [1 + each for each in _along(axis, step - 1, sampled)])
+            sampled, steps = list(network.shape(x)), [1] * len(dense)
+            sampled[axis], steps[axis] = result[axis - 3], step
+            x = network.slice(x, [0] * len(dense), sampled, steps)
     return network.reshape(x, (*network.shape(x)[:3], product(result)))
-
-
-def _along(axis: int, number: int, shape: Sequence[Size]) -> list[int]:
-    """A number on one axis, zeros on the others."""
-    return [number if each == axis else 0 for each in range(len(shape))]
 
 
 def _kernel(network: Network, layer: Any, shape: Sequence[Size], maps_axis: int) -> Any:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trtconv.reference.layers.padding import same_padding, surplus
+from trtconv.reference.layers.padding import same_padding, same_trimming, surplus
 from trtconv.reference.layers.precision import widen
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 
@@ -97,9 +97,7 @@ def deconvolution(context: LayerContext) -> Kernel:
     window = [d * (k - 1) + 1 for d, k in zip(dilation, context["kernel_size_nd"], strict=True)]
     mode, pre, post = context["padding_mode"], context["pre_padding"], context["post_padding"]
     if mode.startswith("SAME"):
-        total = [max(w - s, 0) for w, s in zip(window, stride, strict=True)]
-        less, more = [size // 2 for size in total], [size - size // 2 for size in total]
-        pre, post = (less, more) if mode == "SAME_UPPER" else (more, less)
+        pre, post = same_trimming(window, stride, mode)
     rank = len(stride)
     deconvolve = F.conv_transpose2d if rank == 2 else F.conv_transpose3d
     groups = context["num_groups"]

@@ -21,6 +21,15 @@ def same_padding(
         max(((size - 1) // stride) * stride + window - size, 0)
         for size, window, stride in zip(sizes, windows, strides, strict=True)
     ]
+    return _halves(totals, mode)
+
+
+def same_trimming(windows: Sequence[int], strides: Sequence[int], mode: str) -> tuple[list[int], list[int]]:
+    """What a transposed convolution leaves out so that size * stride elements stay; the odd one as above."""
+    return _halves([max(window - stride, 0) for window, stride in zip(windows, strides, strict=True)], mode)
+
+
+def _halves(totals: Sequence[int], mode: str) -> tuple[list[int], list[int]]:
     less = [total // 2 for total in totals]
     more = [total - total // 2 for total in totals]
     return (less, more) if mode == "SAME_UPPER" else (more, less)
