@@ -124,11 +124,17 @@ def test_dynamic_sizes(module, shape, others):
 
 class BiasGiven(nn.Conv2d):
     def forward(self, x, bias):
-        return F.conv2d(x, self.weight, bias)
+        return F.conv2d(x, self.weight, bias, groups=self.groups)
 
 
 def test_a_computed_bias():
     check_rewritten(BiasGiven(8, 6, 3, bias=False), [(2, 8, 5, 6), (6,)])
+
+
+def test_a_computed_bias_of_small_groups_is_left_alone():
+    module = BiasGiven(8, 6, 3, groups=2, bias=False)
+    converted = trtconv.convert(module, [torch.randn(2, 8, 5, 6), torch.randn(6)], tf32=False)
+    assert PRODUCTS & needed_layers(converted.network) == {trt.LayerType.CONVOLUTION}
 
 
 def check_layer(shapes, add):
@@ -212,6 +218,17 @@ def test_padding_that_varies_is_left_alone_with_a_warning(clean):
 def test_products_of_eight_axes_are_left_alone_with_a_warning(other):
     with pytest.warns(trtconv.PrecisionWarning, match="eight axes"):
         trtconv.convert(Function(torch.matmul), [torch.randn(1, 2, 1, 2, 1, 2, 3, 4), torch.randn(other)], tf32=False)
+
+
+def test_a_vector_counts_as_a_matrix_there():
+    with collect_messages() as messages:
+        network = Network(messages)
+        left, right = (network.add_input(f"x{len(shape)}", trt.float32, shape) for shape in ((1,) * 7, (1,) * 8))
+        layer = network.add_matrix_multiply(left, trt.MatrixOperation.VECTOR, right, trt.MatrixOperation.NONE)
+        network.definition.mark_output(layer.get_output(0))
+        with pytest.warns(trtconv.PrecisionWarning, match="eight axes"):
+            use_full_precision(network)
+        assert needed_layers(network.definition) == {trt.LayerType.MATRIX_MULTIPLY}
 
 
 def test_what_computes_in_fp32_already_is_left_alone():
