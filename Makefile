@@ -22,11 +22,8 @@ lint: $(STAMP) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy looks for packages in folders, and converters/ is trtconv.converters only once installed.
 types: $(STAMP)
-	mkdir -p build/types/trtconv
-	ln -sfn $(CURDIR)/trtconv/* $(CURDIR)/converters build/types/trtconv/
-	cd build/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p trtconv
+	$(BIN)/mypy -p trtconv
 
 # Whole families of models: hours.
 coverage: $(STAMP)
