@@ -7,25 +7,56 @@ trt_module(x)
 
 from __future__ import annotations
 
-from trtconv.conversion import convert
-from trtconv.dynamic import Dim, infer_dynamic_shapes
-from trtconv.errors import (
-    BuildError,
-    CaptureError,
-    ConversionError,
-    DataDependentError,
-    EngineError,
-    InputError,
-    PrecisionWarning,
-    UnsupportedArgumentError,
-    UnsupportedCallsError,
-)
-from trtconv.module import TRTModule, load_engine
-from trtconv.onnx import from_onnx
-from trtconv.registry import converter, tensorrt_converter, unregister
-from trtconv.tensorrt import TensorRTNotFoundError
+from typing import TYPE_CHECKING
+
+from trtconv.lazy import lazily
+
+if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
+    from trtconv import errors, inspect, reference, sizes, tensorrt
+    from trtconv.conversion import convert
+    from trtconv.dynamic import Dim, infer_dynamic_shapes
+    from trtconv.errors import (
+        BuildError,
+        CaptureError,
+        ConversionError,
+        DataDependentError,
+        EngineError,
+        InputError,
+        PrecisionWarning,
+        UnsupportedArgumentError,
+        UnsupportedCallsError,
+    )
+    from trtconv.module import TRTModule, load_engine
+    from trtconv.onnx import from_onnx
+    from trtconv.registry import converter, tensorrt_converter, unregister
+    from trtconv.tensorrt import TensorRTNotFoundError
 
 __version__ = "0.1.0"
+
+if not TYPE_CHECKING:  # else they would take any name for one of the package's
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "trtconv.conversion": ("convert",),
+            "trtconv.dynamic": ("Dim", "infer_dynamic_shapes"),
+            "trtconv.errors": (
+                "BuildError",
+                "CaptureError",
+                "ConversionError",
+                "DataDependentError",
+                "EngineError",
+                "InputError",
+                "PrecisionWarning",
+                "UnsupportedArgumentError",
+                "UnsupportedCallsError",
+            ),
+            "trtconv.module": ("TRTModule", "load_engine"),
+            "trtconv.onnx": ("from_onnx",),
+            "trtconv.registry": ("converter", "tensorrt_converter", "unregister"),
+            "trtconv.tensorrt": ("TensorRTNotFoundError",),
+        },
+        rooms=("errors", "inspect", "reference", "sizes", "tensorrt"),
+    )
 
 __all__ = [
     "BuildError",
@@ -42,9 +73,14 @@ __all__ = [
     "UnsupportedCallsError",
     "convert",
     "converter",
+    "errors",
     "from_onnx",
     "infer_dynamic_shapes",
+    "inspect",
     "load_engine",
+    "reference",
+    "sizes",
+    "tensorrt",
     "tensorrt_converter",
     "unregister",
 ]

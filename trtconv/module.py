@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trtconv import tensorrt as trt
 from trtconv.errors import EngineError, InputError
-from trtconv.network import Network
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Interpreter
 from trtconv.runtime import Engine, EngineRunner
 from trtconv.signature import Signature
+
+if TYPE_CHECKING:  # it takes sympy, which a module that only runs needn't import
+    from trtconv.network import Network
 
 
 class TRTModule(torch.nn.Module):
