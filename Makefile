@@ -1,22 +1,49 @@
-# make demo    convert a photograph classifier and show its answers
-# make test    the whole test suite
-# make lint    ruff and mypy
-# make coverage    convert whole model families (hours)
-# Each sets up what it needs in .venv first, and does nothing twice.
+# make demo      convert a photograph classifier and show its answers
+# make test      the whole test suite, lint, and the wheel's smoke test; TORCH=2.12 takes that release of PyTorch
+# make oldest    the suite with the oldest PyTorch that is allowed, on the oldest Python that is here
+# make wheel     build the wheel, install it in an environment with nothing else, and convert something there
+# make lint      ruff and mypy
+# make coverage  convert whole model families (hours)
+# Each sets up what it needs first (in .venv, or .venv-torch-2.12), and does nothing twice.
 
 PYTHON ?= python3
-VENV := .venv
+TORCH ?=
+VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
+PIP := -m pip install -q
+RELEASE := $(if $(TORCH),"torch==$(TORCH).*")
 
-.PHONY: demo test lint types format coverage
+.PHONY: demo test suite oldest wheel lint types format coverage
 
 demo: $(STAMP)
 	$(BIN)/python examples/classify_photo.py
 
-test: $(STAMP) lint
+test: suite wheel
+
+suite: $(STAMP) lint
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+# PYTHONS: all that may be here, the oldest first; those of pyenv, which hides them, too.
+MINORS := 10 11 12 13
+PYTHONS = $(foreach minor,$(MINORS),python3.$(minor) $(wildcard $(HOME)/.pyenv/versions/3.$(minor).*/bin/python)) python3
+
+oldest:
+	@for python in $(PYTHONS); do \
+	  if $$python -c "" 2>/dev/null; then \
+	    $(MAKE) suite PYTHON=$$python TORCH=$$(sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml); exit; \
+	  fi; \
+	done
+
+# Outside of the checkout, so that only what is in the wheel can be found.
+wheel:
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder/venv"; python="$$folder/venv/bin/python"; \
+	$$python $(PIP) --upgrade pip; \
+	rm -rf build; $$python -m pip wheel -q --no-deps -w "$$folder" .; \
+	$$python $(PIP) $(RELEASE) "$$(ls "$$folder"/*.whl)[rtx]"; \
+	cp tests/wheel_smoke.py "$$folder"; cd "$$folder"; $$python -I wheel_smoke.py
 
 lint: $(STAMP) types
 	$(BIN)/ruff check .
@@ -27,7 +54,7 @@ types: $(STAMP)
 
 # Whole families of models: hours.
 coverage: $(STAMP)
-	$(BIN)/python -m pip install -q -e ".[rtx,coverage]"
+	$(BIN)/python $(PIP) -e ".[rtx,coverage]"
 	$(BIN)/python benchmarks/coverage.py
 
 format: $(STAMP)
@@ -36,6 +63,6 @@ format: $(STAMP)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q -e ".[rtx,vision,viz,onnx,dev]"
+	$(BIN)/python $(PIP) --upgrade pip
+	$(BIN)/python $(PIP) $(RELEASE) -e ".[rtx,vision,viz,onnx,dev]"
 	touch $(STAMP)
