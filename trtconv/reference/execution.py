@@ -57,7 +57,8 @@ class LayerExecution:
         layer = self.layer = step.layer
         self.kernel: Kernel = prepare(layer, binding.graph, binding.device)
         self.inputs = layer.inputs
-        self.outputs = [(name, binding.graph.tensors[name]) for name in layer.outputs]
+        types = [(name, binding.graph.tensors[name]) for name in layer.outputs]
+        self.outputs = [(name, kind, kind.dtype.carrier, kind.shape) for name, kind in types]
         self.release = step.release
 
     def __call__(self, values: Values, observe: Observer | None) -> None:
@@ -66,16 +67,17 @@ class LayerExecution:
             results = self.kernel(*arguments)
             if isinstance(results, Tensor):
                 results = (results,)
-            for (name, expected), result in zip(self.outputs, results, strict=True):
-                check_result(name, result, expected)
+            for (name, expected, dtype, shape), result in zip(self.outputs, results, strict=True):
+                if result.dtype is not dtype or result.shape != shape:
+                    check_result(name, result, expected)
+                values[name] = result
         except NotImplementedError as error:
             raise NotImplementedError(describe_failure(self.layer, arguments, error)) from error
         except Exception as error:
             raise LayerError(describe_failure(self.layer, arguments, error)) from error
-        for (name, _), result in zip(self.outputs, results, strict=True):
-            values[name] = result
-            if observe is not None:
-                observe(name, result)
+        if observe is not None:
+            for name in self.layer.outputs:
+                observe(name, values[name])
         for name in self.release:
             del values[name]
 

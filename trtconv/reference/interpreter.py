@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from trtconv.reference.layers.precision import full_precision
 from trtconv.reference.layers.registry import supported_layers
 from trtconv.reference.reader import read
 from trtconv.reference.schedule import ConditionalStep, LayerStep, LoopStep, schedule
+
+_NOTHING = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Interpreter:
         self._max_loop_iterations = max_loop_iterations
         self._schedule = schedule(self.graph)
         self._refuse_unsupported()
+        types = [(name, self.graph.tensors[name]) for name in self.graph.inputs]
+        self._inputs = [(name, kind, kind.dtype.carrier, kind.shape) for name, kind in types]
         self._prepared: dict[torch.device, _Prepared] = {}
         self._observed: dict[torch.device, list[Execution]] = {}
 
@@ -68,12 +73,18 @@ class Interpreter:
             ValueError: a feed is missing, unknown, or of the wrong dtype or shape.
             LayerError: a layer could not be computed with these values.
         """
-        self._check(feeds)
-        device = _device_of(feeds)
-        with torch.no_grad(), full_precision(device), default_device(device):
-            values = {name: feeds[name].to(device) for name in self.graph.inputs}
+        device = self._device_of(feeds)
+        # What a call enters costs as much as a small layer: no context that wouldn't change anything.
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self._run(feeds, device, observe)
+        return self._run(feeds, device, observe)
+
+    def _run(self, feeds: Mapping[str, Tensor], device: torch.device, observe: Observer | None) -> dict[str, Tensor]:
+        values = {name: feeds[name].to(device) for name in self.graph.inputs}
+        with full_precision(device) if device.type == "cuda" else _NOTHING:
             if observe is None:
-                prepared = self._prepare(device)
+                prepared = self._prepared.get(device) or self._prepare(device)
                 values.update(prepared.constants)
                 run_block(prepared.block, values, None)
             else:
@@ -84,38 +95,58 @@ class Interpreter:
 
     def _prepare(self, device: torch.device) -> _Prepared:
         if device not in self._prepared:
-            binding = Binding(self.graph, device, self._max_loop_iterations)
-            once, each = fold(self._schedule, self.graph)
-            constants: Values = {}
-            run_block(binding.block(once), constants, None)
-            self._prepared[device] = _Prepared(binding.block(each), constants)
+            with default_device(device):
+                binding = Binding(self.graph, device, self._max_loop_iterations)
+                once, each = fold(self._schedule, self.graph)
+                constants: Values = {}
+                run_block(binding.block(once), constants, None)
+                self._prepared[device] = _Prepared(binding.block(each), constants)
         return self._prepared[device]
 
     def _prepare_observed(self, device: torch.device) -> list[Execution]:
         """All steps: an observer is shown constants too."""
         if device not in self._observed:
-            binding = Binding(self.graph, device, self._max_loop_iterations)
-            self._observed[device] = binding.block(self._schedule)
+            with default_device(device):
+                binding = Binding(self.graph, device, self._max_loop_iterations)
+                self._observed[device] = binding.block(self._schedule)
         return self._observed[device]
 
-    def _check(self, feeds: Mapping[str, Tensor]) -> None:
-        expected = {name: self.graph.tensors[name] for name in self.graph.inputs}
-        described = ", ".join(f"{name!r}: {kind}" for name, kind in expected.items()) or "none"
-        for name in feeds:
-            if name not in expected:
-                raise ValueError(f"the network has no input {name!r}; its inputs are {described}")
-        for name, kind in expected.items():
+    def _device_of(self, feeds: Mapping[str, Tensor]) -> torch.device:
+        """Where to run; feeds that don't fit are told apart elsewhere."""
+        device = None
+        for name, kind, dtype, shape in self._inputs:
+            feed = feeds.get(name)
+            if (
+                not isinstance(feed, Tensor)
+                or feed.dtype is not dtype
+                or not (feed.shape == shape or kind.admits(feed.shape))
+            ):
+                self._refuse(feeds)
+            elif device is None:
+                device = feed.device
+            elif feed.device != device:
+                device = _common_device(feeds)
+        if len(feeds) > len(self._inputs):
+            self._refuse(feeds)
+        return device or torch.device("cpu")
+
+    def _refuse(self, feeds: Mapping[str, Tensor]) -> NoReturn:
+        """Say which feed doesn't fit."""
+        described = ", ".join(f"{name!r}: {kind}" for name, kind, _, _ in self._inputs) or "none"
+        for name, kind, dtype, shape in self._inputs:
             if name not in feeds:
                 raise ValueError(f"no feed for input {name!r}; the network's inputs are {described}")
             feed = feeds[name]
             if not isinstance(feed, Tensor):
                 raise ValueError(f"the feed of input {name!r} is a {type(feed).__name__}, not a torch tensor")
-            if feed.dtype != kind.dtype.carrier:
-                raise ValueError(f"input {name!r} takes {kind.dtype.carrier}, the feed is {feed.dtype}")
-            if not kind.admits(tuple(feed.shape)):
+            if feed.dtype is not dtype:
+                raise ValueError(f"input {name!r} takes {dtype}, the feed is {feed.dtype}")
+            if not kind.admits(feed.shape):
                 raise ValueError(
-                    f"input {name!r} takes shape {list(kind.shape)} (-1 is any size), the feed has {list(feed.shape)}"
+                    f"input {name!r} takes shape {list(shape)} (-1 is any size), the feed has {list(feed.shape)}"
                 )
+        unknown = next(name for name in feeds if name not in self.graph.inputs)
+        raise ValueError(f"the network has no input {unknown!r}; its inputs are {described}")
 
     def _refuse_unsupported(self) -> None:
         known = set(supported_layers())
@@ -143,7 +174,7 @@ def _layers(block: Any) -> Iterator[Any]:
             yield from _layers([*step.if_true, *step.if_false])
 
 
-def _device_of(feeds: Mapping[str, Tensor]) -> torch.device:
+def _common_device(feeds: Mapping[str, Tensor]) -> torch.device:
     devices = {feed.device for feed in feeds.values() if feed.device.type != "cpu"}
     if len(devices) > 1:
         raise ValueError(f"the feeds are on several devices: {sorted(map(str, devices))}")

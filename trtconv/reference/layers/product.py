@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trtconv.reference.layers.precision import widen
+from trtconv.reference.layers.precision import LOW_PRECISION, widen
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 
 
@@ -17,6 +17,8 @@ def matrix_multiply(context: LayerContext) -> Kernel:
     dimension is missing in the output.
     """
     left_op, right_op = context["op0"], context["op1"]
+    if left_op == right_op == "NONE" and context.input_type(0).dtype.carrier not in LOW_PRECISION:
+        return torch.matmul
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         left, right = widen(a), widen(b)
