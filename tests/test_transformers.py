@@ -106,3 +106,17 @@ def test_caches_are_containers_once_registered():
     converted_next = trtconv.convert(model, kwargs=following())
     assert compare(model, converted_next, (), following()).correct
     assert converted_next(**following()).past_key_values.get_seq_length() == 8
+
+
+def test_a_mask_of_ones_is_left_out_as_without_conversion():
+    """Nystromformer's own code adds a mask of other sizes to its scores, and relies on that."""
+    config = transformers.NystromformerConfig(**SMALL, segment_means_seq_len=16, num_landmarks=4)
+    module = transformers.NystromformerModel(config).eval()
+    converted = trtconv.convert(module, torch.randint(1, 100, (2, 16)))
+    assert compare(module, converted, torch.randint(1, 100, (2, 16))).correct
+
+
+def test_a_decoder_with_a_loop_and_elus():
+    config = transformers.EncodecConfig(num_filters=4, hidden_size=8, num_residual_layers=1, upsampling_ratios=[2, 2])
+    module = transformers.EncodecModel(config).decoder.eval()
+    assert compare(module, trtconv.convert(module, torch.randn(1, 8, 6)), torch.randn(1, 8, 6)).correct

@@ -60,7 +60,7 @@ def build_plan(
     """
     # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes. During the build,
     # in which TensorRT holds the weights twice, its copy is in a file; without passes it is read afterwards.
-    passes = network_passes(tf32=tf32)
+    passes = network_passes(network, tf32=tf32)
     graph = _read(network) if keep_network and passes else None
     file = WeightFile()
     if graph is not None:

@@ -41,8 +41,8 @@ class Converter:
         key: The canonical name of what it converts.
         function: The converter as written.
         uses_context: True for the form with a context, False for the short form.
-        target: The function or overload that was named at registration; of another library's overload, which may
-            not be there, the name.
+        target: The function or overload that was named at registration; of an overload that may not be there, the
+            name.
     """
 
     key: str
@@ -126,7 +126,8 @@ def takes(target: Target) -> bool:
 def converter(*targets: Target | str) -> Callable[[_Function], _Function]:
     """Register a built-in converter of the short form for functions or ATen overloads.
 
-    An overload of a library that needn't be installed is given by its name, ``"torchvision.nms.default"``.
+    An overload that needn't be there is given by its name: one of a library that needn't be installed,
+    ``"torchvision.nms.default"``, or one that the oldest release of PyTorch lacks, ``"aten.hash_tensor.default"``.
 
     The decorated function is called with the network builder and the call's arguments by the names of
     the schema, and returns TensorRT tensors nested as the call's results. It raises

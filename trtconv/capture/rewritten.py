@@ -34,8 +34,10 @@ def take_along_dim(
 
 
 def getitem(depends: DependsOnInput, x: Any, key: Any) -> Any:
-    """torch reads the values of an index without axes, and those of masks."""
+    """torch reads the values of an index without axes, those of masks and of the bounds of slices."""
     places = list(key) if isinstance(key, tuple) else [key]
+    if any(map(_has_tensor_bounds, places)):
+        return x[tuple(map(_with_known_bounds, places))]
     indices = [each.nonzero().unbind(1) if _is_mask(each) and not depends(each) else (each,) for each in places]
     if any(index[0] is not place for index, place in zip(indices, places, strict=True)):
         return x[tuple(index for each in indices for index in each)]
@@ -47,8 +49,11 @@ def getitem(depends: DependsOnInput, x: Any, key: Any) -> Any:
 
 
 def setitem(depends: DependsOnInput, x: Any, key: Any, value: Any) -> Any:
-    """torch reads the value of an index without axes."""
+    """torch reads the value of an index without axes, and those of the bounds of slices."""
     places = list(key) if isinstance(key, tuple) else [key]
+    if any(map(_has_tensor_bounds, places)):
+        x[tuple(map(_with_known_bounds, places))] = value
+        return None
     number = _number(depends, places)
     if number is None:
         return NotImplemented
@@ -127,6 +132,15 @@ def multiscale_roi_align(
     return result
 
 
+def ignore_bidirectional_mask(
+    depends: DependsOnInput, padding_mask: torch.Tensor | None, kv_length: Any = None, local_attention_size: Any = None
+) -> Any:
+    """transformers leaves out a mask that masks nothing, but not of code that is exported: it would read an input."""
+    if padding_mask is None or depends(padding_mask) or local_attention_size is not None:
+        return NotImplemented
+    return bool(padding_mask.all())
+
+
 def transformer_encoder(
     depends: DependsOnInput,
     encoder: torch.nn.TransformerEncoder,
@@ -157,6 +171,19 @@ def transformer_encoder(
         padded = padded & (padded[:, 1:] >= padded[:, :-1]).all()
     output = output.masked_fill(padded[..., None], 0)
     return output if norm is None else norm(output)
+
+
+def _has_tensor_bounds(index: Any) -> bool:
+    return isinstance(index, slice) and any(
+        isinstance(each, torch.Tensor) for each in (index.start, index.stop, index.step)
+    )
+
+
+def _with_known_bounds(index: Any) -> Any:
+    if not _has_tensor_bounds(index):
+        return index
+    bounds = (index.start, index.stop, index.step)
+    return slice(*(each.item() if isinstance(each, torch.Tensor) else each for each in bounds))
 
 
 def _is_mask(index: Any) -> bool:
@@ -191,7 +218,10 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
     torch.linspace: linspace,
 }
 
-_OF_LIBRARIES = {"torchvision.ops.poolers": {"_multiscale_roi_align": multiscale_roi_align}}
+_OF_LIBRARIES: dict[str, dict[str, Callable[..., Any]]] = {
+    "torchvision.ops.poolers": {"_multiscale_roi_align": multiscale_roi_align},
+    "transformers.masking_utils": {"_ignore_bidirectional_mask_sdpa": ignore_bidirectional_mask},
+}
 
 
 def rewritten() -> dict[Any, Callable[..., Any]]:

@@ -16,6 +16,7 @@ from trtconv.passes.complex_numbers import use_real_numbers
 from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
+from trtconv.passes.rtx_1_7_elu import has_elu, write_elu_as_selu
 from trtconv.passes.single_precision import use_single_precision
 
 TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
@@ -33,6 +34,9 @@ def run_trace_passes(trace: Trace) -> Trace:
     return trace
 
 
-def network_passes(*, tf32: bool) -> tuple[Callable[[Network], None], ...]:
-    """The passes on a finished network that these options ask for, in order."""
-    return (use_full_precision,) if not tf32 and trt.is_rtx() else ()
+def network_passes(network: Network, *, tf32: bool) -> list[Callable[[Network], None]]:
+    """The passes that a finished network needs with these options, in order."""
+    if not trt.is_rtx():
+        return []
+    passes = [(write_elu_as_selu, has_elu(network)), (use_full_precision, not tf32)]
+    return [network_pass for network_pass, is_needed in passes if is_needed]
