@@ -340,11 +340,8 @@ class TakesManyKindsOfLayers(nn.Module):
 def test_the_default_device_makes_no_difference(dynamic_shapes):
     module = TakesManyKindsOfLayers().eval()
     x, given = torch.randn(2, 3, 16, 14), torch.randn(2, 3, 16, 14)
-    torch.set_default_device("meta")  # nothing can be computed there
-    try:
+    with torch.device("meta"):  # nothing can be computed there
         result = trtconv.convert(module, [given], dynamic_shapes=dynamic_shapes)(x)
-    finally:
-        torch.set_default_device(None)
     for value, expected in zip(result, module(x), strict=True):
         torch.testing.assert_close(value, expected)
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from cases import B, Bools, Function, Ints, case, cases, check
+from releases import runs, skipped_without
 
 import trtconv
 
@@ -54,7 +55,11 @@ ROWS, COLUMNS = torch.tensor([0, 2, -1]), torch.tensor([4, -5, 1])
     case(lambda x, i: x.gather(0, i), (), Ints((), 0, 1), id="gather-0d", dtypes=ONE),
     case(lambda x, i: x.gather(1, i), Bools(X), Ints(X, 0, 3), id="gather-bool", dtypes=ONE),
     case(lambda x: x.gather(1, torch.zeros(2, 1, 5, dtype=torch.int64)), (2, 3, 5), id="gather-constant", dtypes=ONE),
-    case(lambda x, i: x.take_along_dim(i, 1), X, Ints((B, 2, 5), -3, 3), id="take_along_dim", dtypes=ONE),
+    case(lambda x, i: x.take_along_dim(i, 1), X, Ints((B, 2, 5), 0, 3), id="take_along_dim", dtypes=ONE),
+    skipped_without(
+        runs(lambda: torch.ones(2, 3).take_along_dim(torch.tensor([[-1]]), 1)),
+        case(lambda x, i: x.take_along_dim(i, 1), X, Ints((B, 2, 5), -3, 3), id="take_along_dim-back", dtypes=ONE),
+    ),
     case(lambda x, i: torch.take_along_dim(x, i, -1), X, Ints((1, 1, 2), 0, 5), id="take_along_dim-wide", dtypes=ONE),
     case(lambda x: x.take_along_dim(x.argsort(1), dim=1), X, id="take_along_dim-sorted", dtypes=ONE),
     case(torch.take_along_dim, X, Ints((7,), 0, 15), id="take_along_dim-all", dtypes=ONE),

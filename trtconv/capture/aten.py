@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from trtconv.capture.constants import Constants
+from trtconv.capture.stand_ins import OPERATOR_STAND_INS
 from trtconv.capture.trace import Origin, map_tensors
 from trtconv.errors import CaptureError, DataDependentError
 from trtconv.reasons import SIZE, reason
@@ -60,6 +61,15 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
             raise self.explained(error, func) from error
         self._record(func, args, kwargs, output)
         return output
+
+    def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator on fake tensors."""
+        if func in OPERATOR_STAND_INS:
+            with self.silenced():
+                output = OPERATOR_STAND_INS[func](*args, **(kwargs or {}))
+            if output is not NotImplemented:
+                return output
+        return super().dispatch(func, types, args, kwargs)
 
     def silenced(self) -> _Silence:
         """A context in which operators run but aren't reported: they are part of a recorded call."""

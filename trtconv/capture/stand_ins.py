@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
-from trtconv.capture.trace import is_plain
+from trtconv.capture.trace import bind, is_plain
 from trtconv.sizes import Size
 
 
@@ -64,6 +64,12 @@ def _quantile(
         return reduced.new_empty((*(q.shape if isinstance(q, torch.Tensor) else ()), *reduced.shape))
 
 
+def _instance_norm(*args: Any, **kwargs: Any) -> Any:
+    """Before PyTorch 2.11 its own code writes running statistics to their place again, though nothing changed them."""
+    arguments = bind(torch.ops.aten.instance_norm.default, args, kwargs)
+    return torch.instance_norm(*args, **kwargs) if arguments["use_input_stats"] else torch.empty_like(args[0])
+
+
 def _einsum(*args: Any) -> Any:
     """Without opt_einsum, which chooses an order by the sizes: the converter has one of its own."""
     with torch.backends.opt_einsum.flags(enabled=False):
@@ -110,7 +116,35 @@ STAND_INS: dict[Any, Callable[..., Any]] = {
     **{cell: functools.partial(_cell, cell) for cell in (torch.lstm_cell, torch.gru_cell)},
     torch.grid_sampler: _grid_sampler,
     torch.einsum: _einsum,
+    torch.instance_norm: _instance_norm,
     **{function: functools.partial(_quantile, function) for function in _QUANTILES},
     torch.nn.functional.linear: _linear,
     **dict.fromkeys((torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _matmul),
 }
+
+
+def _quotient(x: Any, y: Any) -> Any:
+    """PyTorch 2.8 says that quotients of integers are integers where a size is a symbol."""
+    if not all(isinstance(each, torch.Tensor) and _is_integral(each) for each in (x, y)):
+        return NotImplemented
+    return torch.ops.aten.add.Tensor(x, y).to(torch.get_default_dtype())
+
+
+def _is_integral(x: torch.Tensor) -> bool:
+    return not x.is_floating_point() and not x.is_complex()
+
+
+def _grouped_mm(x: Any, y: Any, offs: Any = None, bias: Any = None, out_dtype: torch.dtype | None = None) -> Any:
+    """Without values PyTorch 2.10 to 2.14 take bfloat16 only, with values other floats as well."""
+    inner = x.dim() in (2, 3) and y.dim() in (2, 3) and x.shape[-1] == y.shape[-2] and x.dtype is y.dtype
+    if not inner or bias is not None or (offs is None) is not (x.dim() == y.dim() == 3):
+        return NotImplemented
+    groups = offs.shape if x.dim() == y.dim() == 2 else x.shape[:1] if x.dim() == y.dim() == 3 else ()
+    return x.new_empty((*groups, x.shape[-2], y.shape[-1]), dtype=out_dtype or x.dtype)
+
+
+OPERATOR_STAND_INS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.div.Tensor: _quotient,
+    torch.ops.aten._grouped_mm.default: _grouped_mm,
+}
+"""Operators of which some release gives other results, or none, without values; NotImplemented leaves it to torch."""
