@@ -86,7 +86,7 @@ def convert(
         args,
         kwargs,
         takes=registry.takes,
-        own_functions=[converter.target for converter in registry.USER.converters()],
+        own_functions=registry.own_functions(),
         constant_values=constant_values,
         shapes=dynamic.sizes,
     )

@@ -25,9 +25,10 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from torch._ops import OpOverload, OpOverloadPacket
+from torch._ops import OpOverload
 
 from trtconv.capture.names import canonical_name, resolve
+from trtconv.capture.targets import interceptable
 from trtconv.capture.trace import Target
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -43,12 +44,14 @@ class Converter:
         uses_context: True for the form with a context, False for the short form.
         target: The function or overload that was named at registration; of an overload that may not be there, the
             name.
+        name: The dotted name that was given at registration, which may stand for another function by now.
     """
 
     key: str
     function: Callable[..., Any]
     uses_context: bool
     target: Any
+    name: str | None = None
 
 
 class Registry:
@@ -156,33 +159,58 @@ def tensorrt_converter(method: str | Target, *, enabled: bool = True) -> Callabl
 
     Args:
         method: The function or its dotted name: ``"torch.relu"``, ``"torch.Tensor.view"``, a function of
-            one's own, ``"torch.ops.aten.relu.default"``.
+            one's own, ``"torch.ops.aten.relu.default"``. A function in Python is intercepted itself, whatever
+            name, dict, closure or partial holds it; a name is looked up again by each conversion. A class of modules,
+            ``"torch.nn.Conv2d"``, or its forward takes each such module whole, those of subclasses too that inherit
+            the forward; the module comes first in `method_args`.
         enabled: False leaves the function without this converter.
 
     Raises:
-        ValueError: there is no such function, or it has a converter of the user's already.
+        ValueError: there is no such function, its calls can't be intercepted, or it has a converter of the user's
+            already.
     """
-    target = resolve(method) if isinstance(method, str) else method
-    if isinstance(target, OpOverloadPacket):
-        overloads = ", ".join(name or "default" for name in target._overload_names)
-        raise ValueError(f"{target} has overloads; name one of them: {overloads}")
+    target = interceptable(resolve(method) if isinstance(method, str) else method)
+    name = method if isinstance(method, str) else None
 
     def register(function: _Function) -> _Function:
         if enabled:
-            USER.add(Converter(canonical_name(target), function, uses_context=True, target=target))
+            USER.add(Converter(canonical_name(target), function, uses_context=True, target=target, name=name))
         return function
 
     return register
 
 
 def unregister(method: str | Target) -> None:
-    """Forget the user's converter of a function.
+    """Forget the user's converter of a function, which is given as to `tensorrt_converter`, or as errors name it.
 
     Raises:
         KeyError: the function has no converter of the user's.
     """
-    target = resolve(method) if isinstance(method, str) else method
-    USER.remove(canonical_name(target))
+    if isinstance(method, str) and USER.get(method) is not None:
+        return USER.remove(method)
+    USER.remove(canonical_name(interceptable(resolve(method) if isinstance(method, str) else method)))
+
+
+def own_functions() -> list[Target]:
+    """The functions that the user's converters were registered for, as their names stand for now.
+
+    Raises:
+        ValueError: a name stands for another function than at registration, so that its converter would never be used.
+    """
+    return [_current_target(converter) for converter in USER.converters()]
+
+
+def _current_target(converter: Converter) -> Any:
+    if converter.name is None:
+        return converter.target
+    target = interceptable(resolve(converter.name))
+    if canonical_name(target) != converter.key:
+        raise ValueError(
+            f"{converter.name!r} was {converter.key} when its converter {_describe(converter.function)} was "
+            f"registered, and is {canonical_name(target)} now; register the converter again, after "
+            f"trtconv.unregister({converter.key!r})"
+        )
+    return target
 
 
 def defaults(target: OpOverload) -> dict[str, Any]:

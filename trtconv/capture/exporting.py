@@ -16,7 +16,9 @@ import torch
 
 _QUESTIONS = ("is_exporting", "is_compiling")
 
-_capturing: ContextVar[bool] = ContextVar("trtconv_capturing", default=False)
+_capturing: ContextVar[int] = ContextVar("trtconv_capturing", default=0)
+"""How many captures are under way in this thread."""
+
 _lock = threading.Lock()
 _answers: list[dict[str, Callable[[], bool]]] = []
 """For each capture under way, what torch's own functions were before the first."""
@@ -25,7 +27,7 @@ _answers: list[dict[str, Callable[[], bool]]] = []
 @contextmanager
 def exporting() -> Iterator[None]:
     """In this context and thread, `torch.compiler.is_exporting()` and `is_compiling()` are True."""
-    token = _capturing.set(True)
+    _capturing.set(_capturing.get() + 1)
     with _lock:
         _answers.append(_answers[0] if _answers else {name: getattr(torch.compiler, name) for name in _QUESTIONS})
         if len(_answers) == 1:
@@ -39,8 +41,8 @@ def exporting() -> Iterator[None]:
             if not _answers:
                 for name, original in originals.items():
                     setattr(torch.compiler, name, original)
-        _capturing.reset(token)
+        _capturing.set(_capturing.get() - 1)
 
 
 def _answer(original: Callable[[], bool]) -> Callable[[], bool]:
-    return lambda: _capturing.get() or original()
+    return lambda: _capturing.get() > 0 or original()

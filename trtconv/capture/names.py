@@ -62,7 +62,8 @@ def canonical_name(target: Callable[..., Any]) -> str:
     ``torch.relu``, ``torch.Tensor.relu`` and their in-place forms are ``torch.relu``; operators and
     the names that torch documents as aliases are what they stand for; ``torch._C._nn.gelu`` is
     ``torch.nn.functional.gelu``, ``torch._C._fft.fft_rfft`` is ``torch.fft.rfft``; an ATen overload is
-    ``torch.ops.aten.relu.default``; any other Python function is its module and qualified name.
+    ``torch.ops.aten.relu.default``; any other Python function is its module and qualified name, and a lambda has its
+    line beside them.
     """
     if isinstance(target, OpOverload):
         return f"torch.ops.{target}"
@@ -83,7 +84,8 @@ def canonical_name(target: Callable[..., Any]) -> str:
                 return f"torch.{module}.{name.removeprefix(f'{module}_')}"
         return f"torch.{name}" if _is_function_of(torch, name) else f"torch.Tensor.{name}"
     module = (target.__module__ or "").replace("torch.functional", "torch")
-    return f"{module}.{getattr(target, '__qualname__', name)}"
+    name = f"{module}.{getattr(target, '__qualname__', name)}"
+    return f"{name}:{target.__code__.co_firstlineno}" if name.endswith("<lambda>") else name
 
 
 def property_name(target: Callable[..., Any]) -> str | None:

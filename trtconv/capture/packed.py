@@ -27,26 +27,19 @@ class PackedSequences:
 
     Args:
         value_of: Gives the fake tensor behind what the code sees.
-        intercept: Lets calls of functions come to the capture that torch's modes don't see, from now on.
         origin: Tells where the call under way comes from.
     """
 
     def __init__(
         self,
         value_of: Callable[[torch.Tensor], torch.Tensor],
-        intercept: Callable[[Sequence[Callable[..., Any]]], object],
         origin: Callable[[], Origin],
     ) -> None:
         self._origin = origin
         self._value_of = value_of
-        self._intercept = intercept
         self._elements: dict[int, torch.Tensor] = {}
         self._counts: dict[int, tuple[torch.Tensor, Any]] = {}
         self._is_unpacking = False
-        self._methods: dict[Any, Callable[..., Any]] = {
-            torch.nn.RNNBase.get_expected_hidden_size: self._hidden_size,
-            torch.nn.LSTM.get_expected_cell_size: self._cell_size,
-        }
 
     def functions(self) -> dict[Any, Callable[..., Any]]:
         """The functions to run instead of torch's."""
@@ -54,7 +47,8 @@ class PackedSequences:
             torch.Tensor.__getitem__: self._getitem,
             torch._pack_padded_sequence: self._pack,
             torch._pad_packed_sequence: self._unpack,
-            **self._methods,
+            torch.nn.RNNBase.get_expected_hidden_size: self._hidden_size,
+            torch.nn.LSTM.get_expected_cell_size: self._cell_size,
         }
 
     def batch(self, counts: torch.Tensor) -> Any:
@@ -93,7 +87,6 @@ class PackedSequences:
             counts = (lengths > torch.arange(steps, device=lengths.device)[:, None]).sum(1)
             fake, numbers = self._value_of(elements), self._value_of(counts)
             self._elements[id(fake)], self._counts[id(numbers)] = fake, (numbers, batch)
-            self._intercept(tuple(self._methods))
             return elements, counts
         known = lengths.tolist()
         if len(known) != batch or min(known) <= 0 or max(known) > steps or known != sorted(known, reverse=True):

@@ -161,10 +161,9 @@ def transformer_encoder(
     ):
         return NotImplemented
     padded = src_key_padding_mask.to(torch.bool)
-    layers = torch.nn.TransformerEncoder.forward.__wrapped__  # type: ignore[attr-defined]  # while it is intercepted
     norm, encoder.norm = encoder.norm, None
     try:
-        output = layers(encoder, src, mask, src_key_padding_mask, is_causal)
+        output = torch.nn.TransformerEncoder.forward(encoder, src, mask, src_key_padding_mask, is_causal)
     finally:
         encoder.norm = norm
     if encoder.mask_check:

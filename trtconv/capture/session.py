@@ -70,9 +70,8 @@ class Session:
         self._constant_values = constant_values
         self._functions: list[str] = []
         self._in_recorded_call = False
-        self._packed = PackedSequences(self.value_of, self._intercept, self._origin)
-        self._methods = rewritten_methods(module)
-        self._rewritten = {**rewritten(), **self._packed.functions(), **self._methods}
+        self._packed = PackedSequences(self.value_of, self._origin)
+        self._rewritten = {**rewritten(), **self._packed.functions(), **rewritten_methods(module)}
         self._read: dict[int, Any] = {}
         self._entangled: set[Callable[..., Any]] = set()  # write to their arguments, or return views of them
         self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
@@ -109,12 +108,8 @@ class Session:
         """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
         handler = functools.partial(self._handle, self._function_level)
         functions = [function for function in (*own_functions, *self._rewritten) if is_own(function)]
-        with exporting(), self._function_level, intercepted([*functions, *self._methods], handler):
+        with exporting(), self._function_level, intercepted(functions, handler):
             return function(*args, **kwargs)
-
-    def _intercept(self, functions: Sequence[Callable[..., Any]]) -> None:
-        handler = functools.partial(self._handle, self._function_level)
-        self._stack.enter_context(intercepted(functions, handler))
 
     def input(self, example: torch.Tensor, sizes: Sequence[SizeSpec]) -> FunctionalTensor:
         """A stand-in for an input of the example's dtype and these sizes."""
