@@ -35,7 +35,7 @@ from report import write_table
 
 import trtconv
 from trtconv import registry
-from trtconv.inspect import Comparison, compare
+from trtconv.inspect import Comparison, compare, join
 from trtconv.structure import take_apart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -169,30 +169,25 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _judge(result: Result, comparisons: Sequence[Comparison], effects: Sequence[float]) -> Result:
     """The largest errors of several draws against each other, for the output that is worst off."""
-    problems = [o.problem for comparison in comparisons for o in comparison.outputs if o.problem]
-    if problems or not comparisons[0].outputs:
+    joined = join(comparisons).outputs
+    problems = [output.problem for output in joined if output.problem]
+    if problems or not joined:
         return dataclasses.replace(result, status="wrong", reason=problems[0] if problems else "it returns no tensor")
-    worst = (0.0, 0.0, 0.0)
-    depends = False
-    for effect, *outputs in zip(effects, *(comparison.outputs for comparison in comparisons), strict=True):
-        error, own = max(o.error for o in outputs), max(o.torch_error for o in outputs)
-        candidate = (error, own, 2 * own + max(o.unit for o in outputs))
-        # Where PyTorch's float32 itself is far off (rows without any key), agreement says nothing of the others.
-        depends |= effect > LEAST_EFFECT * min(o.allowed for o in outputs)
-        if _share(candidate) >= _share(worst):
-            worst = candidate
+    worst = max(joined, key=lambda output: output.worst.share)
+    # Where PyTorch's float32 itself is far off (rows without any key), agreement says nothing of the others.
+    depends = any(
+        effect > LEAST_EFFECT * min(output.whole.allowed for output in outputs)
+        for effect, *outputs in zip(effects, *(comparison.outputs for comparison in comparisons), strict=True)
+    )
     status, reason = "correct", ""
-    if _share(worst) > 1:
-        status, reason = "wrong", f"error {worst[0]:.3g}, allowed {worst[2]:.3g}"
+    if not worst.correct:
+        status, reason = "wrong", str(worst)
     elif not depends:
         status, reason = "wrong", "the result hardly depends on the inputs, so that it agrees says nothing"
+    shown = worst.worst
     return dataclasses.replace(
-        result, status=status, reason=reason, error=worst[0], torch_error=worst[1], allowed=worst[2]
+        result, status=status, reason=reason, error=shown.error, torch_error=shown.torch_error, allowed=shown.allowed
     )
-
-
-def _share(candidate: tuple[float, float, float]) -> float:
-    return candidate[0] / candidate[2] if candidate[2] else 0.0
 
 
 def _versions() -> str:

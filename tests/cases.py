@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trtconv
-from trtconv.inspect import Comparison, OutputComparison, compare
+from trtconv.inspect import Comparison, compare, join
 
 MOST_DRAWS = 24
 """The number of inputs after which a result that is less precise than PyTorch's is wrong."""
@@ -140,16 +140,9 @@ def compare_draws(
         shown = "\n".join(map(str, results))
         assert results[0].outputs, "the function returns no tensor"
         assert not any(output.problem for output in results[-1].outputs), shown
-        if len(results) >= least and all(
-            _precise(outputs) for outputs in zip(*(r.outputs for r in results), strict=True)
-        ):
+        if len(results) >= least and join(results).correct:
             return
-    pytest.fail(shown)
-
-
-def _precise(outputs: tuple[OutputComparison, ...]) -> bool:
-    own, unit = max(o.torch_error for o in outputs), max(o.unit for o in outputs)
-    return max(o.error for o in outputs) <= 2 * own + unit
+    pytest.fail(f"{shown}\nall together:\n{join(results)}")
 
 
 def _check_dynamic(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:

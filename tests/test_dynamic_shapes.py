@@ -272,3 +272,14 @@ def test_ranges_from_a_data_set():
         trtconv.infer_dynamic_shapes([])
     with pytest.raises(ValueError, match=r"x \[2\], another x \[2, 1\]"):
         trtconv.infer_dynamic_shapes([{"x": torch.ones(2)}, {"x": torch.ones(2, 1)}])
+
+
+def test_one_tensor_at_two_places_is_two_inputs():
+    module = Function(lambda x, y, z: x.sum(0) + y["a"].sum(0) + z[0].sum(0))
+    x = torch.randn(4, 2)
+    shapes = {"args": {0: {0: (2, 4, 5)}, 1: {"a": {0: (4, 4, 9)}}}}
+    converted = trtconv.convert(module, (x, {"a": x}, [x]), dynamic_shapes=shapes)
+    assert compare(module, converted, (torch.randn(2, 2), {"a": torch.randn(9, 2)}, [torch.randn(4, 2)])).correct
+    for args in ((torch.randn(9, 2), {"a": x}, [x]), (x, {"a": torch.randn(2, 2)}, [x]), (x, {"a": x}, [x[:3]])):
+        with pytest.raises(trtconv.InputError):
+            converted(*args)

@@ -50,7 +50,7 @@ def test_models(model):
             assert not against.problem, str(against)
             errors.append(against.error)
             own_errors += [against.torch_error, compare_tensors(x64, torchs, result).torch_error]
-            units.append(against.unit)
+            units.append(against.whole.unit)
         drawn.append(results)
     for first, *_, last in zip(*drawn, strict=True):
         assert (first - last).abs().max() > 1000 * max(errors), "a result that hardly depends on the inputs"

@@ -41,7 +41,9 @@ def check_rewritten(module, shapes, dynamic_shapes=None, others=()):
         for candidate in (converted, rewritten):
             result = compare(module, candidate, inputs)
             # The terms are summed in another order: PyTorch's error is no bound for so small a product.
-            assert all(not o.problem and o.error <= o.allowed + 4 * o.unit for o in result.outputs), str(result)
+            assert all(not o.problem and o.error <= o.whole.allowed + 4 * o.whole.unit for o in result.outputs), str(
+                result
+            )
 
 
 def needed_layers(definition):

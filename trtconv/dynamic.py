@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trtconv.structure import children_of
+from trtconv.structure import children_of, paths_of_leaves, shown_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Range:
         return f"{self.min}..{self.max}" + (f" by {self.multiple_of}" if self.multiple_of > 1 else "")
 
 
+_Path = tuple[Any, ...]
+
 SizeSpec = int | Range
 """A size of an input: fixed, or a range."""
 
@@ -78,14 +80,19 @@ class DynamicShapes:
         dynamic_shapes: For parameters of the module's forward by name, nested as their values: for a tensor
             a dict from dimension to size, or its least, best and largest shape, or None. A list of such
             mappings stands for as many optimization profiles.
-        arguments: The example arguments by the names of the parameters.
+        arguments: The example arguments with the names of the parameters, in the order of the call.
+
+    Attributes:
+        sizes: For each tensor among the arguments, in order, its sizes: ranges where they may vary.
 
     Raises:
         ValueError: a name, dimension or size doesn't fit the example; the message says which.
     """
 
     def __init__(
-        self, dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, arguments: Mapping[str, Any]
+        self,
+        dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
+        arguments: Sequence[tuple[str, Any]],
     ) -> None:
         given = [dynamic_shapes or {}] if isinstance(dynamic_shapes, Mapping | None) else list(dynamic_shapes)
         if not given or not all(isinstance(profile, Mapping) for profile in given):
@@ -93,18 +100,15 @@ class DynamicShapes:
                 f"dynamic_shapes={dynamic_shapes!r}: it has to be a dict, or a list of dicts, one a profile"
             )
         profiles = [_Profile(spec, arguments) for spec in given]
-        self._sizes: dict[int, tuple[SizeSpec, ...]] = {}
         self._taken: dict[str, tuple[Any, ...]] = {}
-        tensors = {key: value for profile in profiles for key, value in profile.tensors.items()}
-        for key, (path, tensor) in tensors.items():
-            self._sizes[key] = tuple(
-                self._size(f"{path}.{dim}", size, [profile.limits.get((key, dim)) for profile in profiles])
-                for dim, size in enumerate(tensor.shape)
+        self.sizes = [
+            tuple(
+                self._size(f"{shown_path(path)}.{dim}", size, [profile.limits.get((path, dim)) for profile in profiles])
+                for dim, size in enumerate(leaf.shape)
             )
-
-    def sizes(self, example: torch.Tensor) -> tuple[SizeSpec, ...]:
-        """The sizes of an example tensor, ranges where they may vary."""
-        return self._sizes.get(id(example), tuple(example.shape))
+            for path, leaf in paths_of_leaves(arguments)
+            if isinstance(leaf, torch.Tensor)
+        ]
 
     def _size(self, place: str, example: int, limits: list[_Limits | None]) -> SizeSpec:
         """A dimension's size over all profiles."""
@@ -156,41 +160,40 @@ class _Limits:
 
 
 class _Profile:
-    """One mapping of `DynamicShapes`: limits by tensor and dimension.
+    """One mapping of `DynamicShapes`: limits by place and dimension.
 
     Attributes:
-        tensors: By id, the path and the value of each tensor that it names.
-        limits: By a tensor's id and the dimension.
+        limits: By a tensor's path (the parameter, then a key for each level) and the dimension.
     """
 
-    def __init__(self, dynamic_shapes: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-        self.tensors: dict[int, tuple[str, torch.Tensor]] = {}
-        self.limits: dict[tuple[int, int], _Limits] = {}
+    def __init__(self, dynamic_shapes: Mapping[str, Any], arguments: Sequence[tuple[str, Any]]) -> None:
+        self.limits: dict[tuple[_Path, int], _Limits] = {}
         self._named: dict[str, _Limits] = {}
         self._objects: dict[int, str] = {}
+        values = dict(reversed(arguments))
         for name, spec in dynamic_shapes.items():
-            if name not in arguments:
-                known = ", ".join(arguments) or "none"
+            if name not in values:
+                known = ", ".join(dict(arguments)) or "none"
                 raise ValueError(f"dynamic_shapes names {name!r}; the example inputs are {known}")
-            self._read(name, arguments[name], spec)
+            self._read((name,), values[name], spec)
 
-    def _read(self, path: str, value: Any, spec: Any) -> None:
+    def _read(self, path: _Path, value: Any, spec: Any) -> None:
         if spec is None:
             return
         if isinstance(value, torch.Tensor):
-            self.tensors[id(value)] = (path, value)
-            for dim, size in _by_dimension(path, value, spec).items():
+            for dim, size in _by_dimension(shown_path(path), value, spec).items():
                 if size is not None:
-                    place = f"{path}.{dim}"
-                    self.limits[id(value), dim] = self._limits(place, size)
+                    self.limits[path, dim] = self._limits(f"{shown_path(path)}.{dim}", size)
             return
         found = children_of(value)
         nesting, values = found or (None, [])
         children = dict(zip((nesting and nesting.keys) or range(len(values)), values, strict=True))
         for key, child in spec.items() if isinstance(spec, Mapping) else enumerate(spec):
             if key not in children:
-                raise ValueError(f"dynamic_shapes names {path}[{key!r}], which the example input doesn't have")
-            self._read(f"{path}[{key!r}]", children[key], child)
+                raise ValueError(
+                    f"dynamic_shapes names {shown_path((*path, key))}, which the example input doesn't have"
+                )
+            self._read((*path, key), children[key], child)
 
     def _limits(self, place: str, given: Any) -> _Limits:
         result = _read_limits(place, given)

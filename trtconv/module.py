@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +45,8 @@ class TRTModule(torch.nn.Module):
         Args: as the module that was converted takes them: tensors of the same shapes and dtypes, nested
         in the same way, all on one device.
 
-        Returns: what that module returns, with the same nesting, dtypes and device. The tensors are new.
+        Returns: what that module returns, with the same nesting, dtypes and device. The tensors are new:
+        none is an input or a view of one, whatever that module does.
 
         Raises:
             InputError: an input has another shape, dtype, device or place than the plan was built for.
@@ -53,6 +55,8 @@ class TRTModule(torch.nn.Module):
         plan = self._loaded_plan()
         tensors = plan.signature.bind(args, kwargs)
         device = self._device_of(tensors)
+        if plan.signature.written_inputs:
+            plan.signature.check_written(tensors)
         runners = self._runners.get(device) or self._prepare(device)
         signature = plan.signature
         with torch.no_grad():
@@ -135,7 +139,7 @@ class TRTModule(torch.nn.Module):
         self,
         state_dict: Mapping[str, Any],
         prefix: str,
-        local_metadata: Any,
+        local_metadata: Mapping[str, Any],
         strict: bool,
         missing_keys: list[str],
         unexpected_keys: list[str],
@@ -150,6 +154,8 @@ class TRTModule(torch.nn.Module):
         except ValueError as error:
             error_msgs.append(str(error))
             return
+        if not local_metadata.get("assign_to_params_buffers", False):
+            plan = copy.deepcopy(plan)
         self.plan, self._network, self._runners = plan, None, {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from trtconv.dtypes import name_of
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.structure import LEAF, Nesting, Structure, TensorIndex, take_apart
+from trtconv.structure import LEAF, Nesting, Structure, TensorIndex, paths_of_leaves, shown_path, take_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +146,29 @@ class Signature:
             self._check_profiles(sizes)
         return tensors
 
+    def check_written(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Raise `InputError` if an input that the module writes to shares memory with another."""
+        spans = [_span(tensor) for tensor in tensors]
+        for place in self.written_inputs:
+            for other, (start, stop) in enumerate(spans):
+                if other != place and spans[place][0] < stop and start < spans[place][1]:
+                    raise InputError(
+                        f"the module writes to {self.place(place)!r}, which shares memory with {self.place(other)!r}; "
+                        "the inputs of a converted module don't see one another's writes: pass a clone() of one of them"
+                    )
+
+    def place(self, index: int) -> str:
+        """Where in a call of the module's forward an input tensor stands: "mask", "pair['b'][0]"."""
+        return shown_path(self._places[index])
+
+    @functools.cached_property
+    def _places(self) -> tuple[tuple[Any, ...], ...]:
+        """For each input the name of its parameter and the keys in what that is given."""
+        tensor = object()
+        args, kwargs = self.arguments.fill([tensor] * len(self.inputs))
+        paths = paths_of_leaves(arguments_by_name(self.parameters, args, kwargs))
+        return tuple(path for path, leaf in paths if leaf is tensor)
+
     @functools.cached_property
     def profiles(self) -> tuple[Mapping[str, tuple[int, int, int]], ...]:
         """For each optimization profile the limits of the dynamic sizes by name."""
@@ -212,6 +235,14 @@ class Signature:
         )
 
 
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    """The first address of a tensor's memory, and that after its last."""
+    if not tensor.numel():
+        return 0, 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
 def _is_parameter(name: str) -> bool:
     """Whether a method can have a parameter of this name beside `self`."""
     return name.isidentifier() and not keyword.iskeyword(name) and name != "self"
@@ -236,15 +267,15 @@ def parameters_of(module: torch.nn.Module) -> tuple[tuple[str, str, bool], ...]:
 
 def arguments_by_name(
     parameters: tuple[tuple[str, str, bool], ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Bound arguments by the names of the parameters that take them."""
-    named: dict[str, Any] = {}
+) -> list[tuple[str, Any]]:
+    """Bound arguments with the names of the parameters that take them; their tensors are in the order of the call's."""
+    named: list[tuple[str, Any]] = []
     for position, (name, kind, _) in enumerate(parameters):
         if kind == "VAR_POSITIONAL":
-            named[name] = args[position:]
+            named.append((name, args[position:]))
         elif position < len(args) and kind.startswith("POSITIONAL"):
-            named[name] = args[position]
-    return named | dict(kwargs)
+            named.append((name, args[position]))
+    return [*named, *kwargs.items()]
 
 
 def bind_arguments(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -120,6 +120,25 @@ def take_apart(value: Any, like: Nesting | None = None) -> tuple[list[Any], Nest
     return leaves, dataclasses.replace(nesting, children=tuple(children))
 
 
+def paths_of_leaves(named: Iterable[tuple[Any, Any]]) -> list[tuple[tuple[Any, ...], Any]]:
+    """The leaves of named containers in order, each with its path: the name, then a key or number for each level."""
+    found: list[tuple[tuple[Any, ...], Any]] = []
+    for name, value in named:
+        inner = children_of(value)
+        if inner is None:
+            found.append(((name,), value))
+            continue
+        nesting, children = inner
+        keyed = zip(nesting.keys or range(len(children)), children, strict=True)
+        found += [((name, *path), leaf) for path, leaf in paths_of_leaves(keyed)]
+    return found
+
+
+def shown_path(path: Sequence[Any]) -> str:
+    """A path as Python writes it: "mask", "pair['b'][0]"."""
+    return str(path[0]) + "".join(f"[{key!r}]" for key in path[1:])
+
+
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     """New containers with `function(leaf)` in the place of each leaf."""
     leaves, nesting = take_apart(value)
@@ -166,7 +185,7 @@ class Structure:
         leaves = tuple(map(TensorIndex, range(count)))
         return Structure(LEAF if single else Nesting("tuple", tuple, children=(LEAF,) * count), leaves)
 
-    def fill(self, tensors: Sequence[torch.Tensor]) -> Any:
+    def fill(self, tensors: Sequence[Any]) -> Any:
         """The containers with these tensors in their places."""
         return self.nesting.fill(tensors[x.index] if isinstance(x, TensorIndex) else x for x in self.leaves)
 

@@ -32,7 +32,7 @@ def test_engine(name, record_property):
             "dtype": "float32",
             "error": output.error,
             "torch_error": output.torch_error,
-            "allowed": output.allowed,
+            "allowed": output.whole.allowed,
             "largest": float(model(x).detach().abs().max()),
             "verdict": "correct" if result.correct else "WRONG",
         },

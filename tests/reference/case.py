@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from trtconv.inspect import compare_tensors
+
 from .network import Net
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -103,15 +105,9 @@ def check(case, dtype, values, results):
 
 
 def compare(result, want, eager, steps=1.0):
-    """The error is at most twice torch's own plus one unit in the last place of the largest value."""
-    wide_result = result.double()
-    special = ~torch.isfinite(want)
-    assert torch.equal(wide_result[special].nan_to_num(0.0), want[special].double().nan_to_num(0.0))
-    if special.all():
-        return
-    want = want.double()
-    error = (wide_result - want)[~special].abs().max().item()
-    allowance = steps * torch.finfo(result.dtype).eps * want[~special].abs().max().item()
-    if eager is not None and eager.dtype == result.dtype:
-        allowance += 2 * (eager.double() - want)[~special].abs().nan_to_num(0.0, 0.0, 0.0).max().item()
-    assert error <= allowance, f"error {error:.3e}, allowed {allowance:.3e}"
+    """The error is at most twice torch's own plus `steps` units in the last place of the largest value."""
+    own = eager if eager is not None and eager.dtype == result.dtype else want.to(result.dtype)
+    found = compare_tensors(want.double(), own, result)
+    assert not found.problem, str(found)
+    for measure in (found.whole, *found.slices.values()):
+        assert measure.error <= 2 * measure.torch_error + steps * measure.unit, str(found)

@@ -51,7 +51,7 @@ def capture(
     takes: Callable[[Callable[..., Any]], bool],
     own_functions: Iterable[Callable[..., Any]] = (),
     constant_values: Mapping[str, Any] | None = None,
-    shapes: Callable[[torch.Tensor], Sequence[SizeSpec]] = lambda example: tuple(example.shape),
+    shapes: Sequence[Sequence[SizeSpec]] | None = None,
 ) -> Captured:
     """Run `module(*args, **kwargs)` once on fake tensors and return the calls it made.
 
@@ -62,7 +62,7 @@ def capture(
             recorded as the ATen operators that it runs.
         own_functions: Functions that aren't torch's and are recorded whole.
         constant_values: For lines where Python reads a tensor's value: "file:line" -> the value.
-        shapes: Gives the sizes of an example input; a `Range` becomes a symbol.
+        shapes: The sizes of each example tensor, in order; a `Range` becomes a symbol. By default those they have.
 
     Raises:
         CaptureError: the module is in training mode, reads the values of tensors, writes to its buffers,
@@ -70,7 +70,8 @@ def capture(
     """
     _check_eval_mode(module)
     leaves, nesting = take_apart((args, dict(kwargs)))
-    sizes = [shapes(leaf) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
+    given = iter([leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor)] if shapes is None else shapes)
+    sizes = [tuple(next(given)) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
     run = functools.partial(_run, module, leaves, nesting, takes, own_functions, constant_values or {})
     ranges = sorted({size for each in sizes if each for size in each if isinstance(size, Range)}, key=str)
     if not ranges:

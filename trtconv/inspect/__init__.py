@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from trtconv.inspect.comparison import Comparison, OutputComparison, compare, compare_tensors
+from trtconv.inspect.comparison import Comparison, Measure, OutputComparison, compare, compare_tensors, join
 
-__all__ = ["Comparison", "OutputComparison", "compare", "compare_tensors"]
+__all__ = ["Comparison", "Measure", "OutputComparison", "compare", "compare_tensors", "join"]

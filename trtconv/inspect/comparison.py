@@ -1,21 +1,56 @@
 """Comparing a converted module with the module it came from.
 
-The measure is the float64 result of PyTorch. PyTorch in the module's own dtype differs from it by
-rounding; a converted module is correct if it differs by at most twice as much, plus one unit in the
-last place of the largest magnitude.
+The measure is the float64 result of PyTorch. PyTorch in the module's own dtype differs from it by rounding; a converted
+module is correct if
+
+- infinities and NaNs stand exactly where PyTorch has them in that dtype, and integers and truth values are equal,
+- it differs by at most twice as much as PyTorch, plus one unit in the last place of the largest magnitude,
+- and so it does where each slice along an axis (each channel, each row) is divided by its own largest magnitude:
+  small channels count as much as large ones.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from trtconv.dtypes import name_of
 from trtconv.structure import map_leaves, take_apart
+
+LEAST_SLICE = 8
+"""Slices of fewer elements aren't measured by themselves: their largest magnitude may be near 0 by chance."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """Errors against float64, all in one unit of measure.
+
+    Attributes:
+        error: Largest absolute difference of the converted module.
+        torch_error: Largest absolute difference of PyTorch in the module's dtype.
+        unit: One unit in the last place of the largest magnitude, in the output's dtype.
+    """
+
+    error: float = 0.0
+    torch_error: float = 0.0
+    unit: float = 0.0
+
+    @property
+    def allowed(self) -> float:
+        """The largest error that counts as correct."""
+        return 2 * self.torch_error + self.unit
+
+    @property
+    def share(self) -> float:
+        """The error's share of what is allowed; above 1 it is wrong."""
+        if self.error == 0.0:
+            return 0.0
+        return self.error / self.allowed if self.allowed else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,35 +59,46 @@ class OutputComparison:
 
     Attributes:
         dtype, shape: Of the converted module's output.
-        error: Largest absolute difference of the converted module from float64.
-        torch_error: Largest absolute difference of PyTorch in the module's dtype from float64.
-        unit: One unit in the last place of the largest magnitude, in the output's dtype.
+        whole: Of the numbers as they are.
+        slices: By axis, of the slices along it, each divided by its own largest magnitude.
         problem: Why the output is wrong whatever the numbers say (another shape or dtype, NaN where
             PyTorch has none, another integer); "" if nothing.
     """
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    error: float
-    torch_error: float
-    unit: float
+    whole: Measure = Measure()
+    slices: Mapping[int, Measure] = dataclasses.field(default_factory=dict)
     problem: str = ""
 
     @property
-    def allowed(self) -> float:
-        """The largest error that counts as correct."""
-        return 2 * self.torch_error + self.unit
+    def error(self) -> float:
+        """Largest absolute difference of the converted module from float64."""
+        return self.whole.error
+
+    @property
+    def torch_error(self) -> float:
+        """Largest absolute difference of PyTorch in the module's dtype from float64."""
+        return self.whole.torch_error
+
+    @property
+    def worst(self) -> Measure:
+        """The measure that is nearest to what is allowed, or farthest beyond."""
+        return max((self.whole, *self.slices.values()), key=lambda measure: measure.share)
 
     @property
     def correct(self) -> bool:
         """Whether the output is as right as PyTorch's own."""
-        return not self.problem and self.error <= self.allowed
+        return not self.problem and self.worst.share <= 1
 
     def __str__(self) -> str:
+        shown = self.worst if not self.correct else self.whole
+        axis = next((axis for axis, measure in self.slices.items() if measure is shown), None)
+        where = "" if axis is None or shown is self.whole else f" of a slice's largest, along axis {axis}"
         verdict = "correct" if self.correct else f"WRONG{self.problem and ': ' + self.problem}"
         return (
-            f"{name_of(self.dtype)}{list(self.shape)}: error {self.error:.3g}, PyTorch's own {self.torch_error:.3g}, "
-            f"allowed {self.allowed:.3g}: {verdict}"
+            f"{name_of(self.dtype)}{list(self.shape)}: error {shown.error:.3g}{where}, PyTorch's own "
+            f"{shown.torch_error:.3g}, allowed {shown.allowed:.3g}: {verdict}"
         )
 
 
@@ -69,6 +115,33 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join(f"output {index}: {output}" for index, output in enumerate(self.outputs))
+
+
+def join(comparisons: Sequence[Comparison]) -> Comparison:
+    """Several calls of one module as one: of each output the largest errors of each side, and the first problem.
+
+    On few numbers PyTorch's own error may be small by chance; on the largest of several calls it is a fair measure.
+
+    Raises:
+        ValueError: there are none, or they have different numbers of outputs.
+    """
+    if not comparisons:
+        raise ValueError("there are no comparisons to join")
+    return Comparison(tuple(map(_join_outputs, zip(*(each.outputs for each in comparisons), strict=True))))
+
+
+def _join_outputs(outputs: Sequence[OutputComparison]) -> OutputComparison:
+    axes = dict.fromkeys(axis for output in outputs for axis in output.slices)
+    return dataclasses.replace(
+        outputs[0],
+        whole=_largest_of([output.whole for output in outputs]),
+        slices={axis: _largest_of([o.slices[axis] for o in outputs if axis in o.slices]) for axis in axes},
+        problem=next((output.problem for output in outputs if output.problem), ""),
+    )
+
+
+def _largest_of(measures: Sequence[Measure]) -> Measure:
+    return Measure(*(max(getattr(each, field.name) for each in measures) for field in dataclasses.fields(Measure)))
 
 
 def compare(
@@ -119,29 +192,48 @@ def compare_tensors(precise: torch.Tensor, own: torch.Tensor, result: Any) -> Ou
     dtype, shape = getattr(result, "dtype", None), tuple(getattr(result, "shape", ()))
     if dtype is not own.dtype or shape != tuple(own.shape):
         expected = f"{name_of(own.dtype)}{list(own.shape)}"
-        return OutputComparison(dtype or own.dtype, shape, float("inf"), 0.0, 0.0, f"PyTorch returns {expected}")
+        return OutputComparison(dtype or own.dtype, shape, problem=f"PyTorch returns {expected}")
+    if own.is_complex():
+        return compare_tensors(*map(torch.view_as_real, (precise, own, result)))
     if not own.is_floating_point():
-        equal = torch.equal(own, result)
-        problem = "" if equal else f"{int((own != result).sum())} of {own.numel()} values differ"
-        return OutputComparison(dtype, shape, 0.0, 0.0, 0.0, problem)
-    unusual = ~torch.isfinite(own)
-    same = torch.equal(own.isnan(), result.isnan()) and torch.equal(
-        own[unusual].nan_to_num(), result[unusual].nan_to_num()
+        differing = int((own != result).sum())
+        problem = f"{differing} of {own.numel()} values differ" if differing else ""
+        return OutputComparison(own.dtype, shape, problem=problem)
+    finite = own.isfinite()
+    # Compared among themselves: an infinity equals only that of its sign, and NaN isn't equal to anything.
+    unlike = (own.isnan() != result.isnan()) | (finite != result.isfinite()) | (own.isinf() & (own != result))
+    if unlike.any():
+        problem = f"{int(unlike.sum())} of {own.numel()} values are infinite or NaN otherwise than PyTorch's"
+        return OutputComparison(own.dtype, shape, problem=problem)
+    usual = finite & precise.isfinite()
+    wide, errors, own_errors = (
+        torch.where(usual, values, 0.0).abs() for values in (precise, result.double() - precise, own.double() - precise)
     )
-    usual = torch.isfinite(precise) & ~unusual & torch.isfinite(result)
-    values = precise[usual]
-    return OutputComparison(
-        dtype,
-        shape,
-        error=_largest(result[usual].double() - values),
-        torch_error=_largest(own[usual].double() - values),
-        unit=_unit(_largest(values), dtype),
-        problem="" if same else "infinities or NaNs are elsewhere",
+    whole = Measure(_largest(errors), _largest(own_errors), _unit(_largest(wide), own.dtype))
+    slices = {}
+    for axis, size in enumerate(shape):
+        if size > 1 and own.numel() // size >= LEAST_SLICE:
+            slices[axis] = _measure_slices(errors, own_errors, wide, axis, own.dtype)
+    return OutputComparison(own.dtype, shape, whole, slices)
+
+
+def _measure_slices(
+    errors: torch.Tensor, own_errors: torch.Tensor, magnitudes: torch.Tensor, axis: int, dtype: torch.dtype
+) -> Measure:
+    others = [other for other in range(errors.dim()) if other != axis]
+    error, own, largest = (values.amax(others) for values in (errors, own_errors, magnitudes))
+    # Below the normal numbers there are fewer digits.
+    normal = largest >= torch.finfo(dtype).tiny
+    scale = torch.where(normal, largest, 1.0)
+    return Measure(
+        _largest(torch.where(normal, error, 0.0) / scale),
+        _largest(torch.where(normal, own, 0.0) / scale),
+        torch.finfo(dtype).eps,
     )
 
 
 def _largest(values: torch.Tensor) -> float:
-    return float(values.abs().max()) if values.numel() else 0.0
+    return float(values.max()) if values.numel() else 0.0
 
 
 def _unit(value: float, dtype: torch.dtype) -> float:

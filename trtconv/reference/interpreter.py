@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -25,10 +25,11 @@ _NOTHING = nullcontext()
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a run on one device does, and the tensors that were computed beforehand."""
+    """What a run on one device does, the tensors that were computed beforehand, and the memory that is kept."""
 
     block: list[Execution]
     constants: Values
+    memory: set[int]
 
 
 class Interpreter:
@@ -66,8 +67,8 @@ class Interpreter:
                 not be changed.
 
         Returns:
-            The outputs by name, in the network's order, on the device that the network ran on. They may
-            share memory with the feeds and with each other.
+            The outputs by name, in the network's order, on the device that the network ran on: new tensors,
+            whose memory nothing else has.
 
         Raises:
             ValueError: a feed is missing, unknown, or of the wrong dtype or shape.
@@ -87,11 +88,17 @@ class Interpreter:
                 prepared = self._prepared.get(device) or self._prepare(device)
                 values.update(prepared.constants)
                 run_block(prepared.block, values, None)
+                kept = prepared.memory
             else:
+                kept = _memory_of(self._weights())
                 for name, value in values.items():
                     observe(name, value)
                 run_block(self._prepare_observed(device), values, observe)
-        return {name: values[name] for name in self.graph.outputs}
+        taken = _memory_of(feeds.values())
+        return {name: _apart(values[name], taken, kept) for name in self.graph.outputs}
+
+    def _weights(self) -> Iterator[Tensor]:
+        return (x for layer in self.graph.layers for x in layer.attributes.values() if isinstance(x, Tensor))
 
     def _prepare(self, device: torch.device) -> _Prepared:
         if device not in self._prepared:
@@ -100,7 +107,8 @@ class Interpreter:
                 once, each = fold(self._schedule, self.graph)
                 constants: Values = {}
                 run_block(binding.block(once), constants, None)
-                self._prepared[device] = _Prepared(binding.block(each), constants)
+                memory = _memory_of((*constants.values(), *self._weights()))
+                self._prepared[device] = _Prepared(binding.block(each), constants, memory)
         return self._prepared[device]
 
     def _prepare_observed(self, device: torch.device) -> list[Execution]:
@@ -157,6 +165,20 @@ class Interpreter:
         ]
         if missing:
             raise NotImplementedError(f"can't be interpreted: {', '.join(missing)} (plugins need register_plugin)")
+
+
+def _memory_of(tensors: Iterable[Tensor]) -> set[int]:
+    """The addresses of the memory that tensors view."""
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+
+
+def _apart(result: Tensor, taken: set[int], kept: set[int]) -> Tensor:
+    """A result, copied where its memory is in use; afterwards it is among what is taken."""
+    address = result.untyped_storage().data_ptr()
+    if address in taken or address in kept:
+        return result.clone(memory_format=torch.contiguous_format)
+    taken.add(address)
+    return result
 
 
 def run(network: Graph | Any, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
