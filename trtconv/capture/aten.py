@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,13 +25,19 @@ Record = Callable[[OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
 ReadValue = Callable[[torch.Tensor, str], Any]
 FindOrigin = Callable[[], Origin]
 
+
+class WritesError(Exception):
+    """An operator that writes to its arguments came where none is expected."""
+
+
 FAKE_ERRORS = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 
 
 class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """A fake tensor mode that reports each operator it runs.
 
-    It stands below functionalization, so that no operator it sees writes to its arguments.
+    It stands below functionalization, so that no operator it sees writes to its arguments. Where functionalization is
+    left out `refusing_writes` proves it.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         self._read_value = read_value
         self._origin = origin
         self._silent = 0
+        self._refuses_writes = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -51,6 +59,8 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
             return None  # it only checks values
         if self._silent or not isinstance(func, OpOverload) or func.namespace == "prim":
             return super().__torch_dispatch__(func, types, args, kwargs)
+        if self._refuses_writes and func._schema.is_mutable:
+            raise WritesError(str(func))
         depends_on_values = _depends_on_values(func)
         if depends_on_values and self._constants.all_constant((args, kwargs)):
             return self._run_on_constants(func, args, kwargs)
@@ -74,6 +84,15 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
     def silenced(self) -> _Silence:
         """A context in which operators run but aren't reported: they are part of a recorded call."""
         return _Silence(self)
+
+    @contextmanager
+    def refusing_writes(self) -> Iterator[None]:
+        """A context in which operators that write to their arguments raise `WritesError` before they run."""
+        before, self._refuses_writes = self._refuses_writes, True
+        try:
+            yield
+        finally:
+            self._refuses_writes = before
 
     def explained(self, error: Exception, func: object) -> CaptureError:
         """What one of torch's errors about fake tensors (`FAKE_ERRORS`) means to the user."""

@@ -60,6 +60,17 @@ class Constants:
         for tensor in tensors_in(output):
             self._thunks.setdefault(id(tensor), (func, args, kwargs, output))
 
+    def count(self) -> int:
+        """How many constants were computed of others so far."""
+        return len(self._thunks)
+
+    def forget(self, count: int) -> None:
+        """Forget the constants that were defined after the first `count`, and that Python read them."""
+        for key in list(self._thunks)[count:]:
+            del self._thunks[key]
+            self._values.pop(key, None)
+        self._read = [tensor for tensor in self._read if self.is_constant(tensor)]
+
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """The value of a constant, for Python to decide by."""
         self._read.append(tensor)

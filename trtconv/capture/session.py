@@ -11,20 +11,16 @@ from typing import Any
 import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensor
-from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode, disable_functional_mode
+from torch._subclasses.functional_tensor import FunctionalTensor, disable_functional_mode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture import autocasting
-from trtconv.capture.aten import FAKE_ERRORS, AtenLevel
+from trtconv.capture.aten import FAKE_ERRORS, AtenLevel, WritesError
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants
 from trtconv.capture.exporting import exporting
-from trtconv.capture.functions import (
-    TENSOR_PROPERTIES,
-    VALUE_READERS,
-    FunctionLevel,
-)
+from trtconv.capture.forms import Forms, Given
+from trtconv.capture.functions import TENSOR_PROPERTIES, VALUE_READERS, FunctionLevel
 from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
 from trtconv.capture.own_functions import intercepted, is_own, is_seen
@@ -70,18 +66,18 @@ class Session:
         self._constant_values = constant_values
         self._functions: list[str] = []
         self._in_recorded_call = False
-        self._packed = PackedSequences(self.value_of, self._origin)
-        self._rewritten = {**rewritten(), **self._packed.functions(), **rewritten_methods(module)}
-        self._read: dict[int, Any] = {}
-        self._entangled: set[Callable[..., Any]] = set()  # write to their arguments, or return views of them
-        self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
+        self._numbers: dict[int, Any] = {}  # what Python read of constants
+        self._entangled: set[Callable[..., Any]] = set()  # write to tensors, or return views of their arguments
         self.symbols = symbols
         self._by_python = by_python or symbols is not None
         self._aten = AtenLevel(self.constants, self._record_operator, self._read_value, self._origin)
+        self._forms = Forms(self._aten, self.constants)
+        self.value_of = self._forms.value_of
+        self._packed = PackedSequences(self.value_of, self._origin)
+        self._rewritten = {**rewritten(), **self._packed.functions(), **rewritten_methods(module)}
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
-        self._functional = FunctionalTensorMode()
         self._function_level = FunctionLevel(self._handle)
         self._stack = ExitStack()
 
@@ -90,7 +86,7 @@ class Session:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(self._aten)
-        stack.enter_context(self._functional)
+        stack.enter_context(self._forms.mode)
         if self._by_python:
             stack.enter_context(enable_python_dispatcher())
         return self
@@ -120,16 +116,7 @@ class Session:
             symbolic = [self.symbols.size(n) if self.symbols and isinstance(n, Range) else n for n in sizes]
             with _disable_current_modes(), self._aten, self._aten.silenced():
                 fake = torch.empty(symbolic, dtype=example.dtype, device=example.device)  # type: ignore[arg-type]
-        return self._functional_over(fake)
-
-    def value_of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The fake tensor behind what the code sees, with everything written to it so far."""
-        known = self._wrapped.get(id(tensor))
-        if known is not None:
-            tensor = known[1]
-        elif torch._is_functional_tensor(tensor) and not isinstance(tensor, FunctionalTensor):
-            tensor = FunctionalTensor(tensor, self._functional)
-        return tensor.from_functional() if isinstance(tensor, FunctionalTensor) else self._stand_in(tensor)
+        return self._forms.over(fake)
 
     def check_results(self, tensors: Sequence[torch.Tensor]) -> None:
         """Raise if these tensors can't be results.
@@ -141,11 +128,11 @@ class Session:
 
     def changed_constants(self) -> list[torch.Tensor]:
         """The parameters and buffers, or other tensors from outside, that the code wrote to."""
-        return [real for real, seen, before in self._wrapped.values() if self.value_of(seen) is not before]
+        return self._forms.written()
 
     def is_cache(self, before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Tensor]) -> bool:
         """Tell whether the code put a constant in the place of a tensor whose values it doesn't use."""
-        fake = self._stand_in(before)
+        fake = self._forms.stand_in(before)
         used = tensors_in([outputs, *((call.args, call.kwargs) for call in self.calls)])
         return (
             not self._depends_on_input(after)
@@ -158,36 +145,74 @@ class Session:
     def _handle(
         self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        """Run a call by the first rule that applies: a rule that doesn't gives NotImplemented."""
+        for rule in (self._describe, self._read, self._run_inside_recorded_call):
+            result = rule(func, args, kwargs)
+            if result is not NotImplemented:
+                return result
+        self._functions.append(canonical_name(func))
+        try:
+            for way in (self._record_whole, self._run_rewritten, self._open, self._run_apart, self._run_functionalized):
+                result = way(level, func, args, kwargs)
+                if result is not NotImplemented:
+                    break
+            return result
+        finally:
+            self._functions.pop()
+
+    def _describe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What is known of a tensor without its values: its shape, its dtype, its text."""
         attribute = property_name(func)
         if attribute is not None and attribute not in TENSOR_PROPERTIES:
             return func(*args, **kwargs)
+        if getattr(func, "__name__", "") in ("__repr__", "__str__") and args:
+            return repr(self.value_of(args[0]))
+        return NotImplemented
+
+    def _read(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The values of a tensor, for Python."""
         name = getattr(func, "__name__", "")
         if name in VALUE_READERS and args and isinstance(args[0], torch.Tensor):
             return self._read_value(self.value_of(args[0]), name)
-        if name in ("__repr__", "__str__") and args:
-            return repr(self.value_of(args[0]))
-        if self._in_recorded_call:
-            return func(*map_tensors(self._wrap, args), **map_tensors(self._wrap, kwargs))
-        self._functions.append(canonical_name(func))
-        try:
-            if self._takes(func) and self._is_whole(func, args, kwargs):
-                tensors = tensors_in((args, kwargs))
-                if is_own(func) or not autocasting.is_on(tensors):
-                    return self._record_function(func, args, kwargs)
-                cast = self._autocast(func, args, kwargs)
-                if cast is not None:
-                    with autocasting.off(tensors):
-                        return self._record_function(func, *cast)
-            if func in self._rewritten:
-                args, kwargs = map_tensors(self._wrap, (args, kwargs))
-                # The mode is off in the calls that it reports.
-                with level if is_seen(func) else nullcontext():
-                    result = self._rewritten[func](self._depends_on_input, *args, **kwargs)
-                if result is not NotImplemented:
-                    return result
-            return level.open(func, args, kwargs) if level.opens(func) else self._run_operators(func, args, kwargs)
-        finally:
-            self._functions.pop()
+        return NotImplemented
+
+    def _run_inside_recorded_call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that a recorded function makes isn't recorded."""
+        if not self._in_recorded_call:
+            return NotImplemented
+        return func(*map_tensors(self._forms.seen, args), **map_tensors(self._forms.seen, kwargs))
+
+    def _record_whole(
+        self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call of a function that converters take."""
+        if not self._takes(func) or not self._is_whole(func, args, kwargs):
+            return NotImplemented
+        tensors = tensors_in((args, kwargs))
+        if is_own(func) or not autocasting.is_on(tensors):
+            return self._record_function(func, args, kwargs)
+        cast = self._autocast(func, args, kwargs)
+        if cast is None:
+            return NotImplemented
+        with autocasting.off(tensors):
+            return self._record_function(func, *cast)
+
+    def _run_rewritten(
+        self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A function whose own code reads what stand-ins don't have."""
+        if func not in self._rewritten:
+            return NotImplemented
+        args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
+        # The mode is off in the calls that it reports.
+        with level if is_seen(func) else nullcontext():
+            return self._rewritten[func](self._depends_on_input, *args, **kwargs)
+
+    def _open(
+        self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A function in Python: the calls that it makes come here too."""
+        return level.open(func, args, kwargs) if level.opens(func) else NotImplemented
 
     def _depends_on_input(self, tensor: torch.Tensor) -> bool:
         return not self.constants.is_constant(self.value_of(tensor))
@@ -197,7 +222,7 @@ class Session:
 
     def _autocast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The arguments as autocast casts them for a function; None if it casts something inside the function."""
-        args, kwargs = map_tensors(self._wrap, (args, kwargs))
+        args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
         casts = autocasting.casts(self._aten.silenced, func, read_args, read_kwargs)
         if casts is None:
@@ -206,13 +231,13 @@ class Session:
 
     def _record_function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
-        self._read.clear()
+        self._numbers.clear()
         if func not in self._entangled and not is_own(func):
             found, output = self._run_alone(func, read_args, read_kwargs)
             if found:
                 self._append(func, *self._as_read(func, read_args, read_kwargs), output)
-                return map_tensors(self._functional_over, output)
-        args, kwargs = map_tensors(self._wrap, (args, kwargs))
+                return map_tensors(self._forms.over, output)
+        args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
         with self._aten.silenced():
             # The modes are off for torch's functions here, but not for the calls that a user's own makes.
             self._in_recorded_call = True
@@ -241,25 +266,39 @@ class Session:
 
         ``F.pad(x, (table[0], 1))`` is such a call.
         """
-        if not self._read or is_own(func):
+        if not self._numbers or is_own(func):
             return args, kwargs
-        args, kwargs = map_tensors(lambda tensor: self._read.get(id(tensor), tensor), (args, kwargs))
+        args, kwargs = map_tensors(lambda tensor: self._numbers.get(id(tensor), tensor), (args, kwargs))
         return args, kwargs
 
-    def _run_operators(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a function of torch's; its operators are recorded."""
+    def _run_apart(
+        self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A function whose operators write to nothing: they need no functionalization, which takes its time."""
         # Python code may make calls in turn, which expect to be functionalized.
-        if func not in self._entangled and not is_inplace(func, kwargs) and not isinstance(func, FunctionType):
-            read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
-            before = len(self.calls)  # reading a view of what was written to since records calls too
-            given = _Given((read_args, read_kwargs))
-            with disable_functional_mode():
-                output = func(*read_args, **read_kwargs)
-            if given.is_apart_from(output) and all(_is_functional(call) for call in self.calls[before:]):
-                return map_tensors(self._functional_over, output)
-            del self.calls[before:]
-            self._entangled.add(func)
-        args, kwargs = map_tensors(self._wrap, (args, kwargs))
+        if func in self._entangled or is_inplace(func, kwargs) or isinstance(func, FunctionType):
+            return NotImplemented
+        args, kwargs = map_tensors(self.value_of, (args, kwargs))
+        calls, constants = len(self.calls), self.constants.count()  # reading a view of what was written to records too
+        given = Given((args, kwargs))
+        try:
+            with disable_functional_mode(), self._aten.refusing_writes():
+                output = func(*args, **kwargs)
+        except WritesError:
+            pass
+        else:
+            if given.is_apart_from(output):
+                return map_tensors(self._forms.over, output)
+        del self.calls[calls:]
+        self.constants.forget(constants)
+        self._entangled.add(func)
+        return NotImplemented
+
+    def _run_functionalized(
+        self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Any other function of torch's: in-place operators and views get their meaning."""
+        args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
         return func(*args, **kwargs)
 
     def _run_alone(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
@@ -267,7 +306,7 @@ class Session:
 
         Then it needs no functionalization, which takes two thirds of the time of a call.
         """
-        given = _Given((args, kwargs))
+        given = Given((args, kwargs))
         with self._aten.silenced(), disable_functional_mode():
             try:
                 output = STAND_INS.get(func, func)(*args, **kwargs)
@@ -279,9 +318,9 @@ class Session:
         return alone, output
 
     def _record_operator(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        args, kwargs = map_tensors(self._stand_in, (args, kwargs))
+        args, kwargs = map_tensors(self._forms.stand_in, (args, kwargs))
         if func in READ_ONLY_SIZES and all(isinstance(n, int) for t in tensors_in((args, kwargs)) for n in t.shape):
-            args, kwargs = map_tensors(self._of_its_sizes, (args, kwargs))
+            args, kwargs = map_tensors(self._forms.of_its_sizes, (args, kwargs))
         fixed = not _is_random(func, args, kwargs) and not _has_symbols((args, kwargs))
         if fixed and self.constants.all_constant((args, kwargs)):
             self.constants.define(func, args, kwargs, output)
@@ -296,67 +335,21 @@ class Session:
         self.calls.append(Call(target, args, kwargs, output, origin))
 
     def _read_value(self, tensor: torch.Tensor, reader: str) -> Any:
-        tensor = self._stand_in(tensor)
+        tensor = self._forms.stand_in(tensor)
         if self.constants.is_constant(tensor):
             value = self.constants.read(tensor)
             with _disable_current_modes():
                 result = value.numpy(force=True) if reader == "__array__" else getattr(value.clone(), reader)()
-            self._read[id(tensor)] = result
+            self._numbers[id(tensor)] = result
             return result
         origin = self._origin()
         for key in (f"{origin.file}:{origin.line}", f"{origin.file.rpartition('/')[2]}:{origin.line}"):
             if key in self._constant_values:
                 return self._constant_values[key]
-        raise DataDependentError(_READS_VALUE.format(origin=origin, reader=reader, key=key, tensor=_describe(tensor)))
+        raise DataDependentError(_READS_VALUE.format(origin=origin, reader=reader, key=key, tensor=_text(tensor)))
 
     def _origin(self) -> Origin:
         return self._origins.find(self._functions[0] if self._functions else "")
-
-    # -- real, fake and functional tensors ------------------------------------------------------
-
-    def _wrap(self, tensor: torch.Tensor) -> FunctionalTensor:
-        """What the code sees of a tensor: the same functional tensor each time."""
-        if isinstance(tensor, FunctionalTensor):
-            return tensor
-        if torch._is_functional_tensor(tensor):
-            return FunctionalTensor(tensor, self._functional)
-        known = self._wrapped.get(id(tensor))
-        if known is None:
-            fake = self._stand_in(tensor)
-            known = self._wrapped[id(tensor)] = (tensor, self._functional_over(fake), fake)
-        return known[1]
-
-    def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if isinstance(tensor, FakeTensor) else self.constants.stand_in(self._aten, tensor)
-
-    def _of_its_sizes(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A constant with a tensor's shape and dtype and no values of interest."""
-        with _disable_current_modes():
-            real = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
-        return self.constants.stand_in(self._aten, real)
-
-    def _functional_over(self, fake: torch.Tensor) -> FunctionalTensor:
-        # FunctionalTensor.to_functional mirrors what autograd knows too, of which there is nothing here.
-        with self._aten.silenced(), _disable_current_modes():
-            return FunctionalTensor(torch._to_functional_tensor(fake), self._functional)
-
-
-class _Given:
-    """The tensors that a function gets, as they were before the call."""
-
-    def __init__(self, arguments: Any) -> None:
-        self._versions = [(tensor, tensor._version) for tensor in tensors_in(arguments)]
-
-    def is_apart_from(self, output: Any) -> bool:
-        """Tell whether the function left them as they were, and returned nothing that shares their memory."""
-        memory = {tensor.untyped_storage()._cdata for tensor, _ in self._versions}
-        return all(tensor._version == version for tensor, version in self._versions) and memory.isdisjoint(
-            tensor.untyped_storage()._cdata for tensor in tensors_in(output)
-        )
-
-
-def _is_functional(call: Call) -> bool:
-    return not isinstance(call.target, OpOverload) or not call.target._schema.is_mutable
 
 
 def _is_random(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -369,7 +362,7 @@ def _has_symbols(arguments: Any) -> bool:
     return any(isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)) for leaf in leaves)
 
 
-def _describe(tensor: torch.Tensor) -> str:
+def _text(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
