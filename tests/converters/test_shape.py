@@ -90,6 +90,8 @@ def test_views(function, inputs, dtype):
     case(lambda x: x.chunk(4, dim=-1), X, id="chunk", dtypes=ONE),
     case(lambda x: torch.chunk(x, 2, 1)[1], X, id="chunk-uneven", dtypes=ONE),
     case(lambda x: x.tensor_split(4, -1), X, id="tensor_split", dtypes=ONE),
+    case(lambda x: x.tensor_split(torch.tensor([1, 3]), 2), X, id="tensor_split-places", dtypes=ONE),
+    case(lambda x: torch.tensor_split(x, torch.tensor(2), dim=1), X, id="tensor_split-number", dtypes=ONE),
 )
 def test_parts(function, inputs, dtype):
     check(function, inputs, dtype)

@@ -61,6 +61,17 @@ def _checks(func: FunctionType) -> bool:
     return any(name in func.__globals__ for name in _CHECKS)
 
 
+def _is_private(value: object, func: FunctionType) -> bool:
+    """Whether a value is a function that belongs to another one, and checks for `__torch_function__`."""
+    return (
+        isinstance(value, FunctionType)
+        and value is not func
+        and value.__name__.startswith("_")
+        and value.__module__ == func.__module__
+        and not set(_CHECKS).isdisjoint(value.__code__.co_names)
+    )
+
+
 def _enclosed(func: FunctionType) -> list[FunctionType]:
     contents = []
     for cell in func.__closure__ or ():
@@ -78,9 +89,13 @@ def _opened(func: FunctionType) -> FunctionType:
     """A copy of `func` that doesn't hand its call to `__torch_function__` but runs its body.
 
     torch's Python functions begin with ``if has_torch_function(...): return handle_torch_function(...)``.
-    The copy has globals of its own in which the check is always False; torch itself isn't touched.
+    The copy has globals of its own in which the check is always False; torch itself isn't touched. Private functions
+    that it calls are copied likewise: they would hand on the call of the public one, whose results may be others.
     """
-    scope = {**func.__globals__, **dict.fromkeys(_CHECKS, _never)} if _checks(func) else func.__globals__
+    scope = func.__globals__
+    if _checks(func):
+        private = {name: _opened(scope[name]) for name in func.__code__.co_names if _is_private(scope.get(name), func)}
+        scope = {**scope, **dict.fromkeys(_CHECKS, _never), **private}
     inner = set(_enclosed(func))
     closure = tuple(
         CellType(_opened(cell.cell_contents)) if _holds(cell, inner) else cell for cell in func.__closure__ or ()

@@ -81,6 +81,20 @@ def tensor_of_numbers(
     return torch.stack([part.to(common) for part in parts])
 
 
+def tensor_split(depends: DependsOnInput, input: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    """torch reads the places from a tensor's memory, which a stand-in doesn't have."""
+    places = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+    if len(places) != 1:
+        return NotImplemented
+    dim = next((each for each in (*args, *kwargs.values()) if each is not places[0]), 0)
+    return torch.tensor_split(input, places[0].tolist(), dim)
+
+
+def polygamma_(depends: DependsOnInput, input: torch.Tensor, n: int) -> Any:
+    """torch knows no form of it that doesn't write."""
+    return input.copy_(input.polygamma(n))
+
+
 def linspace(depends: DependsOnInput, start: Any, end: Any, steps: Any, *, out: Any = None, **options: Any) -> Any:
     """torch takes the number of steps from a symbol. As torch does, the second half is counted from the end."""
     numbers = not isinstance(start, torch.Tensor) and not isinstance(end, torch.Tensor)
@@ -212,6 +226,9 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
     torch.affine_grid_generator: affine_grid,
     torch.Tensor.__getitem__: getitem,
     torch.Tensor.__setitem__: setitem,
+    torch.tensor_split: tensor_split,
+    torch.Tensor.tensor_split: tensor_split,
+    torch.Tensor.polygamma_: polygamma_,
     torch.tensor: tensor_of_numbers,
     torch.as_tensor: tensor_of_numbers,
     torch.linspace: linspace,
