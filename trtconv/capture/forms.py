@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
-from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.aten import AtenLevel
 from trtconv.capture.constants import Constants
+from trtconv.capture.escapes import NotingMode
 from trtconv.capture.trace import tensors_in
 
 
@@ -28,7 +29,7 @@ class Forms:
     """
 
     def __init__(self, aten: AtenLevel, constants: Constants) -> None:
-        self.mode = FunctionalTensorMode()
+        self.mode = NotingMode()
         self._aten = aten
         self._constants = constants
         self._wrapped: dict[int, tuple[torch.Tensor, FunctionalTensor, torch.Tensor]] = {}
@@ -68,7 +69,12 @@ class Forms:
         """A functional tensor that wraps a fake one."""
         # FunctionalTensor.to_functional mirrors what autograd knows too, of which there is nothing here.
         with self._aten.silenced(), _disable_current_modes():
-            return FunctionalTensor(torch._to_functional_tensor(fake), self.mode)
+            return self.mode.note(FunctionalTensor(torch._to_functional_tensor(fake), self.mode))
+
+    def release(self) -> list[FunctionalTensor]:
+        """Let go of all functional tensors; return those that others still hold."""
+        self._wrapped.clear()
+        return self.mode.escaped()
 
     def written(self) -> list[torch.Tensor]:
         """The real tensors that the code wrote to."""

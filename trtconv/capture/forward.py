@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +15,9 @@ from trtconv.capture.agreement import check_agreement
 from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
 from trtconv.capture.symbols import Symbols
-from trtconv.capture.trace import Call, Trace, map_tensors
+from trtconv.capture.trace import Call, Trace, live_calls, map_tensors
 from trtconv.dynamic import Range, SizeSpec
-from trtconv.errors import CaptureError
+from trtconv.errors import CaptureError, ConversionError
 from trtconv.structure import Nesting, Structure, take_apart
 
 _TRAINS = (
@@ -131,14 +132,7 @@ class _Run:
 
     def live_calls(self) -> list[Call]:
         """The calls that the outputs need."""
-        needed = {id(tensor) for tensor in self.outputs}
-        live: list[Call] = []
-        for call in reversed(self.session.calls):
-            if needed.isdisjoint(id(tensor) for tensor in call.output_tensors()):
-                continue
-            needed.update(id(tensor) for tensor in call.input_tensors())
-            live.append(call)
-        return live[::-1]
+        return live_calls(self.session.calls, self.outputs)
 
     def captured(self) -> Captured:
         """The trace, with constants' values in the place of their stand-ins."""
@@ -166,8 +160,21 @@ def _run(
     by_python: bool = False,
 ) -> _Run:
     session = Session(module, takes, constant_values, symbols, by_python=by_python)
+    examples = [leaf for leaf, size in zip(leaves, sizes, strict=True) if size is not None]
+    with _nothing_left_behind(session, examples), _attributes_restored(module):
+        return _run_on(session, module, leaves, nesting, own_functions, sizes)
+
+
+def _run_on(
+    session: Session,
+    module: torch.nn.Module,
+    leaves: list[Any],
+    nesting: Nesting,
+    own_functions: Iterable[Callable[..., Any]],
+    sizes: Sequence[Sequence[SizeSpec] | None],
+) -> _Run:
     state = [*module.named_parameters(), *module.named_buffers()]
-    with _attributes_restored(module), session:
+    with session:
         seen = [leaf if size is None else session.input(leaf, size) for leaf, size in zip(leaves, sizes, strict=True)]
         inputs = {index: session.value_of(leaf) for index, leaf in enumerate(seen) if sizes[index] is not None}
         seen_args, seen_kwargs = nesting.fill(iter(seen))
@@ -183,6 +190,32 @@ def _run(
                 outputs.append(after)
         _check_unchanged(state, module, session, outputs)
     return _Run(session, list(inputs.values()), outputs, structure, tuple(written))
+
+
+@contextmanager
+def _nothing_left_behind(session: Session, examples: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Make tensors of the capture real that code keeps beyond it.
+
+    Raises:
+        CaptureError: some of them depend on an input; nothing fills such a place when the converted module is called.
+    """
+    try:
+        yield
+    except ConversionError as error:
+        traceback.clear_frames(error.__traceback__)  # they hold tensors of the capture too
+        session.make_escaped_real(examples)
+        raise
+    except BaseException:
+        session.make_escaped_real(examples)
+        raise
+    kept = session.make_escaped_real(examples)
+    if kept:
+        lines = "\n".join(f"  {origin}" for origin in dict.fromkeys(map(str, kept)))
+        raise CaptureError(
+            f"the forward pass keeps tensors that depend on an input beyond the call (a hook that stores them, a dict "
+            f"outside of the module, functools.lru_cache):\n{lines}\nA converted module keeps nothing between calls: "
+            "return them from the module, or take the hook off while it is converted."
+        )
 
 
 def _check_eval_mode(module: torch.nn.Module) -> None:

@@ -5,6 +5,7 @@ Each gives NotImplemented where torch's own code does.
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 from collections.abc import Callable
@@ -175,15 +176,14 @@ def transformer_encoder(
     ):
         return NotImplemented
     padded = src_key_padding_mask.to(torch.bool)
-    norm, encoder.norm = encoder.norm, None
-    try:
-        output = torch.nn.TransformerEncoder.forward(encoder, src, mask, src_key_padding_mask, is_causal)
-    finally:
-        encoder.norm = norm
+    # The same layers, without the norm and without the way by nested tensors.
+    layers = copy.copy(encoder)
+    layers.__dict__ |= {"_modules": {**encoder._modules, "norm": None}, "use_nested_tensor": False}
+    output = torch.nn.TransformerEncoder.forward(layers, src, mask, src_key_padding_mask, is_causal)
     if encoder.mask_check:
         padded = padded & (padded[:, 1:] >= padded[:, :-1]).all()
     output = output.masked_fill(padded[..., None], 0)
-    return output if norm is None else norm(output)
+    return output if encoder.norm is None else encoder.norm(output)
 
 
 def _has_tensor_bounds(index: Any) -> bool:

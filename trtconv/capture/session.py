@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from trtconv.capture import autocasting
 from trtconv.capture.aten import FAKE_ERRORS, AtenLevel, WritesError
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants
+from trtconv.capture.escapes import make_real
 from trtconv.capture.exporting import exporting
 from trtconv.capture.forms import Forms, Given
 from trtconv.capture.functions import TENSOR_PROPERTIES, VALUE_READERS, FunctionLevel
@@ -60,6 +61,7 @@ class Session:
         by_python: bool = False,
     ) -> None:
         self.calls: list[Call] = []
+        self.inputs: list[torch.Tensor] = []
         self.constants = Constants()
         self._takes = takes
         self._origins = OriginFinder(module)
@@ -116,6 +118,7 @@ class Session:
             symbolic = [self.symbols.size(n) if self.symbols and isinstance(n, Range) else n for n in sizes]
             with _disable_current_modes(), self._aten, self._aten.silenced():
                 fake = torch.empty(symbolic, dtype=example.dtype, device=example.device)  # type: ignore[arg-type]
+        self.inputs.append(fake)
         return self._forms.over(fake)
 
     def check_results(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -129,6 +132,20 @@ class Session:
     def changed_constants(self) -> list[torch.Tensor]:
         """The parameters and buffers, or other tensors from outside, that the code wrote to."""
         return self._forms.written()
+
+    def make_escaped_real(self, examples: Sequence[torch.Tensor]) -> list[Origin]:
+        """Make tensors of this session real that code keeps; return where those come from that depend on an input.
+
+        Args:
+            examples: The values of the inputs.
+        """
+        escaped = self._forms.release()
+        if not escaped:
+            return []
+        with self:
+            fakes = {tensor: self.value_of(tensor) for tensor in escaped}
+        sizes = {} if self.symbols is None else self.symbols.sizes_of(self.inputs, examples)
+        return make_real(fakes, self.constants, self.calls, self.inputs, examples, sizes)
 
     def is_cache(self, before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Tensor]) -> bool:
         """Tell whether the code put a constant in the place of a tensor whose values it doesn't use."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -82,6 +82,21 @@ class Symbols:
         chosen = next((n for n in primes if n * step not in self._avoid), limits.opt // step)
         self._avoid.add(chosen * step)
         return chosen
+
+    def sizes_of(self, inputs: Sequence[torch.Tensor], examples: Sequence[torch.Tensor]) -> dict[sympy.Symbol, int]:
+        """What each symbol in the inputs' sizes is for these examples of them."""
+        pairs: list[tuple[Any, int]] = [
+            pair
+            for fake, real in zip(inputs, examples, strict=True)
+            for pair in zip(fake.shape, real.shape, strict=True)
+        ]
+        return {
+            symbol: number // limits.multiple_of
+            for size, number in pairs
+            if isinstance(size, torch.SymInt)
+            for symbol, limits in self.ranges.items()
+            if size.node.expr == symbol * limits.multiple_of
+        }
 
     def note(self, origin: Origin) -> None:
         """Remember a call if it is the first after which torch takes a dynamic size for a number."""

@@ -7,7 +7,7 @@ pass (its shape and dtype are the activation's), a constant is a real tensor.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -88,6 +88,18 @@ class Trace:
                 if not readers or readers[-1] is not call:
                     readers.append(call)
         return result
+
+
+def live_calls(calls: Sequence[Call], outputs: Iterable[torch.Tensor]) -> list[Call]:
+    """The calls that these outputs need, in the order in which they were made."""
+    needed = {id(tensor) for tensor in outputs}
+    live: list[Call] = []
+    for call in reversed(calls):
+        if needed.isdisjoint(id(tensor) for tensor in call.output_tensors()):
+            continue
+        needed.update(id(tensor) for tensor in call.input_tensors())
+        live.append(call)
+    return live[::-1]
 
 
 def bind(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
