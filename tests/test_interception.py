@@ -285,7 +285,11 @@ class Overrides(Scale):
         return x * self.weight - 1
 
 
-@pytest.mark.parametrize("target", [Scale, Scale.forward, f"{__name__}.Scale", f"{__name__}.Scale.forward"], ids=str)
+@pytest.mark.parametrize(
+    "target",
+    [Scale, Scale.forward, f"{__name__}.Scale", f"{__name__}.Scale.forward"],
+    ids=["class", "forward", "class-by-name", "forward-by-name"],
+)
 def test_a_class_of_modules_is_taken_whole(clean, target):
     seen = []
 
