@@ -15,6 +15,7 @@ from trtconv.dynamic import Range
 from trtconv.errors import BuildError
 from trtconv.logger import Messages, quiet
 from trtconv.network import Network
+from trtconv.options import check_compute_capabilities, known_capabilities
 from trtconv.passes import network_passes
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph, read
@@ -177,20 +178,11 @@ def _add_profiles(network: Network, config: Any, inputs: Sequence[TensorSpec]) -
 
 
 def _set_targets(config: Any, names: Sequence[str]) -> None:
-    if not trt.is_rtx():
-        raise ValueError("compute_capabilities is for TensorRT-RTX; TensorRT builds for the GPU that it finds")
-    known = {_number(name): value for name, value in trt.ComputeCapability.__members__.items() if name[:2] == "SM"}
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ValueError(f"compute_capabilities={list(names)}: TensorRT-RTX builds for {', '.join(known)}")
+    check_compute_capabilities(names)
+    known = known_capabilities()
     config.num_compute_capabilities = len(names)
     for index, name in enumerate(names):
         config.set_compute_capability(known[name], index)
-
-
-def _number(member: str) -> str:
-    """ "8.6" for SM86."""
-    return f"{member[2:-1]}.{member[-1]}"
 
 
 def _explain(network: Network, errors: Sequence[str]) -> str:

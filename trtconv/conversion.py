@@ -20,12 +20,15 @@ from trtconv.emit import emit
 from trtconv.errors import ConversionError
 from trtconv.logger import collect_messages
 from trtconv.module import TRTModule
+from trtconv.options import ConstantValues, check_compute_capabilities, check_flag, check_names
 from trtconv.passes import run_trace_passes
+from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec, arguments_by_name, bind_arguments, parameters_of
 from trtconv.sizes import Size, expression, is_static
 from trtconv.structure import Structure
 
 
+@shortened
 def convert(
     module: torch.nn.Module,
     args: Any = (),
@@ -57,7 +60,7 @@ def convert(
             (32, 3, 640, 640))}``. A list of such dicts makes an optimization profile of each, and a call may
             have the sizes of any. `trtconv.infer_dynamic_shapes` finds the ranges in a data set.
         constant_values: For lines where Python reads the value of a tensor that depends on an input:
-            "file.py:line" -> the value that it always has.
+            "file.py:line" -> the value that it always has. Errors name the lines.
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
             convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
             exactly as PyTorch does without TensorFloat-32, and slowly on TensorRT-RTX, which has no kernels for it.
@@ -76,6 +79,12 @@ def convert(
         ValueError: an option has a value that isn't allowed.
     """
     trt.load()
+    check_names("input_names", input_names)
+    check_names("output_names", output_names)
+    check_flag("tf32", tf32)
+    check_flag("keep_network", keep_network)
+    check_compute_capabilities(compute_capabilities)
+    constants = ConstantValues(constant_values)
     parameters = parameters_of(module)
     args, kwargs = bind_arguments(parameters, _as_tuple(args), kwargs or {})
     arguments, _ = Structure.of((args, kwargs), "the example input")
@@ -87,9 +96,10 @@ def convert(
         kwargs,
         takes=registry.takes,
         own_functions=registry.own_functions(),
-        constant_values=constant_values,
+        constant_values=constants,
         shapes=dynamic.sizes,
     )
+    constants.check_used()
     with default_device("cpu"):
         trace = run_trace_passes(captured.trace)
     clock.lap("capture")
@@ -135,8 +145,10 @@ def _as_tuple(args: Any) -> tuple[Any, ...]:
 def _names(option: str, given: Sequence[str] | None, count: int, stem: str) -> list[str]:
     if given is None:
         return [f"{stem}_{index}" for index in range(count)]
-    if isinstance(given, str) or len(given) != count:
-        raise ValueError(f"{option}={given!r}: the module has {count} {stem} tensors, each needs a name")
+    if len(given) != count:
+        raise ValueError(
+            f"{option}={given!r}: {len(given)} names for {count} {stem} tensor{'s' * (count != 1)}; each takes one"
+        )
     return list(given)
 
 

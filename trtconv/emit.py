@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,15 +12,17 @@ import torch
 from torch._ops import OpOverload
 
 from trtconv import registry
+from trtconv import tensorrt as trt
 from trtconv.capture.names import canonical_name
 from trtconv.capture.trace import Call, Trace, bind, is_activation, map_tensors, tensors_in
 from trtconv.definition import describe
 from trtconv.dtypes import name_of, to_trt
-from trtconv.errors import BuildError, ConversionError, UnsupportedArgumentError, UnsupportedCallsError
+from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentError, UnsupportedCallsError
 from trtconv.logger import Messages
 from trtconv.network import Network
 from trtconv.reasons import reason
 from trtconv.registry import Converter
+from trtconv.shortened import raised_at
 from trtconv.sizes import Size, expression, is_static, settled
 
 
@@ -39,6 +41,7 @@ def emit(
         UnsupportedCallsError: calls have no converter; the message lists all of them.
         UnsupportedArgumentError: a converter doesn't handle a call's arguments.
         BuildError: TensorRT refused a layer.
+        ConverterError: a converter failed, or gave a result that isn't torch's.
     """
     check_supported(trace)
     network = Network(messages, owned)
@@ -51,9 +54,11 @@ def emit(
                 network.define_symbol(expression(size), tensor, axis)
     dynamic: list[Any] = [size for value in trace.inputs for size in value.shape if isinstance(size, torch.SymInt)]
     environments = {id(each.node.shape_env): each.node.shape_env for each in dynamic}
+    readers = trace.consumers()
     for call in trace.calls:
         with network.converting(call), _sizes_undecided(call, environments.values()):
             _convert(network, call)
+        _check_complete(network, call, readers, trace.outputs)
     _mark_outputs(network, trace, output_names)
     network.forget_operands()
     return network
@@ -66,7 +71,7 @@ def _sizes_undecided(call: Call, environments: Collection[Any]) -> Iterator[None
     yield
     for environment, count in zip(environments, decided, strict=True):
         if len(environment.guards) > count:
-            raise BuildError(
+            raise ConverterError(
                 f"{call.origin}: the converter of {canonical_name(call.target)} decides by a dynamic size that "
                 f"{environment.guards[count].expr}; it has to compare sizes by trtconv.sizes"
             )
@@ -119,7 +124,46 @@ def _convert(network: Network, call: Call) -> None:
             _bind_outputs(network, call, _run(converter, network, call))
     except UnsupportedArgumentError as error:
         raise UnsupportedArgumentError(f"{call.origin}: {describe(call)}: {error}") from error
+    except ConversionError as error:
+        line = raised_at(error)
+        if not line:
+            raise
+        raise type(error)(f"{error}\nThe layer is added at {line}, by {_named(converter)}") from error
+    except Exception as error:
+        line = raised_at(error)
+        where = f" at {line}" if line else ""
+        raise ConverterError(
+            f"{call.origin}: {describe(call)}: {_named(converter)} raised{where} {type(error).__name__}: {error}"
+        ) from error
     _check_outputs(network, call, converter)
+
+
+def _named(converter: Converter) -> str:
+    return f"the converter of {converter.key}, {registry.describe(converter.function)},"
+
+
+def _check_complete(network: Network, call: Call, readers: Mapping[int, list[Call]], outputs: list[Any]) -> None:
+    """Refuse a converter that leaves out a result which is used."""
+    results = call.output_tensors()
+    for number, value in enumerate(results):
+        if network.bound(value) is not None:
+            continue
+        users = [f"the call at {reader.origin}" for reader in readers.get(id(value), ())]
+        users += ["the module's result" for output in outputs if output is value]
+        if users:
+            which = f"result {number} of {len(results)}, {_type_of(value)}," if len(results) > 1 else "a result"
+            raise _incomplete(call, f"{which} of {describe(call)}, which {users[0]} uses")
+
+
+def _incomplete(call: Call, what: str) -> ConversionError:
+    converter = registry.find(call.target)
+    assert converter is not None  # it has run
+    if not converter.uses_context:
+        return UnsupportedArgumentError(f"{call.origin}: {_named(converter)} can't give {what}")
+    return ConverterError(
+        f"{call.origin}: {_named(converter)} set no _trt for {what}; set _trt of each tensor in ctx.method_return "
+        "to the TensorRT tensor that holds it"
+    )
 
 
 def _check_dtypes(call: Call) -> None:
@@ -203,13 +247,16 @@ def _run_with_context(converter: Converter, network: Network, call: Call) -> Non
     converter.function(Context(network, args, kwargs, call.output))
     for value in call.output_tensors():
         tensor = value._trt  # type: ignore[attr-defined]  # as above
-        if tensor is not None:
-            network.bind(value, tensor)
+        if tensor is None:
+            continue
+        if not isinstance(tensor, trt.ITensor):
+            hint = "; a layer's tensor is layer.get_output(0)" if isinstance(tensor, trt.ILayer) else ""
+            raise ConverterError(
+                f"{call.origin}: {_named(converter)} set _trt to {tensor!r}, which is no TensorRT tensor{hint}"
+            )
+        network.bind(value, tensor)
     if all(value._trt is None for value in call.output_tensors()):  # type: ignore[attr-defined]  # as above
-        raise BuildError(
-            f"{call.origin}: the converter of {converter.key} set no _trt on ctx.method_return; set "
-            "ctx.method_return._trt to the TensorRT tensor that holds the result"
-        )
+        raise _incomplete(call, f"the result of {describe(call)}")
 
 
 def _check_outputs(network: Network, call: Call, converter: Converter) -> None:
@@ -220,9 +267,9 @@ def _check_outputs(network: Network, call: Call, converter: Converter) -> None:
             continue
         shape, dtype = network.built_shape(tensor), network.dtype(tensor)
         if dtype is not value.dtype or not _fits(shape, value.shape):
-            raise BuildError(
-                f"{call.origin}: the converter of {converter.key} returned {name_of(dtype)}{list(shape)} for "
-                f"{describe(call)}, where torch returns {_type_of(value)}"
+            raise ConverterError(
+                f"{call.origin}: {_named(converter)} returned {name_of(dtype)}{list(shape)} for {describe(call)}, "
+                f"where torch returns {_type_of(value)}"
             )
 
 

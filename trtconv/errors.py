@@ -27,6 +27,10 @@ class BuildError(ConversionError):
     """TensorRT refused a layer or the network; the message holds TensorRT's own words."""
 
 
+class ConverterError(BuildError):
+    """A converter fails, or leaves no result, or another one than PyTorch's; the message names it and its line."""
+
+
 class PrecisionWarning(UserWarning):
     """Something is computed less precisely than in PyTorch."""
 

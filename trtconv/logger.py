@@ -15,6 +15,8 @@ _log = logging.getLogger("trtconv.tensorrt")
 _one_thread = threading.RLock()
 _collectors: list[Messages] = []
 _quiet: list[None] = []
+_NO_GPU = ("cudaError 35:", "cudaError 100:")
+"""cudaErrorInsufficientDriver, which also stands for no driver at all, and cudaErrorNoDevice."""
 _LEVELS = {
     "INTERNAL_ERROR": logging.CRITICAL,
     "ERROR": logging.ERROR,
@@ -35,8 +37,11 @@ class Messages:
         self._errors.append(text)
 
     def errors(self) -> list[str]:
-        """The errors, in order."""
-        return list(self._errors)
+        """The errors, in order.
+
+        That there is no GPU is said at every occasion; it counts where nothing else is said.
+        """
+        return [text for text in self._errors if not any(code in text for code in _NO_GPU)] or list(self._errors)
 
     def clear(self) -> None:
         """Forget what was reported so far."""

@@ -17,11 +17,14 @@ from trtconv.errors import BuildError, ConversionError
 from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
+from trtconv.options import check_compute_capabilities, check_flag
+from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec
 
 Model = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
+@shortened
 def from_onnx(
     model: Model,
     *,
@@ -51,6 +54,9 @@ def from_onnx(
     """
     _check_readable(model)
     trt.load()
+    check_flag("tf32", tf32)
+    check_flag("keep_network", keep_network)
+    check_compute_capabilities(compute_capabilities)
     clock = Clock()
     with collect_messages() as messages, default_device("cpu"):
         network = _parse(model, messages)
@@ -108,7 +114,7 @@ def _parse(model: Any, messages: Messages) -> Network:
         raise BuildError(f"{_place(model)} is no ONNX model, or one without outputs")
     if messages.errors():
         words = "\n".join(messages.errors())
-        warnings.warn(f"TensorRT's parser took {_place(model)}, but reported:\n{words}", stacklevel=3)
+        warnings.warn(f"TensorRT's parser took {_place(model)}, but reported:\n{words}", stacklevel=4)
     return network
 
 

@@ -30,6 +30,7 @@ from torch._ops import OpOverload
 from trtconv.capture.names import canonical_name, resolve
 from trtconv.capture.targets import interceptable
 from trtconv.capture.trace import Target
+from trtconv.places import place
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -69,9 +70,9 @@ class Registry:
         known = self._converters.get(converter.key)
         if known is not None and not _is_rerun(known.function, converter.function):
             raise ValueError(
-                f"{converter.key} has a converter already: {_describe(known.function)}; "
+                f"{converter.key} has a converter already: {describe(known.function)}; "
                 f"remove it with trtconv.unregister({converter.key!r}) before registering "
-                f"{_describe(converter.function)}"
+                f"{describe(converter.function)}"
             )
         self._converters[converter.key] = converter
 
@@ -237,7 +238,8 @@ def _is_rerun(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
     return (known.__module__, known.__qualname__) == (new.__module__, new.__qualname__)
 
 
-def _describe(function: Callable[..., Any]) -> str:
+def describe(function: Callable[..., Any]) -> str:
+    """A converter's name and where it is defined."""
     code = getattr(function, "__code__", None)
-    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
-    return f"{function.__module__}.{function.__qualname__}{place}"
+    where = f" ({place(code.co_filename, code.co_firstlineno)})" if code else ""
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}{where}"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trtconv.capture.agreement import check_agreement
+from trtconv.capture.quiet import quiet
 from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
 from trtconv.capture.symbols import Symbols
@@ -44,6 +45,7 @@ class Captured:
     ranges: Mapping[Any, Range]
 
 
+@quiet()
 def capture(
     module: torch.nn.Module,
     args: tuple[Any, ...],

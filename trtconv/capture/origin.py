@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
 
 import torch
 
 from trtconv.capture.trace import Origin
+from trtconv.places import is_installed, is_library
 
-_LIBRARIES = tuple(
-    os.path.join(os.path.realpath(path), "")
-    for path in (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))
-)
 _CALL_MODULE = torch.nn.Module._call_impl.__code__
 """Every module that is called as ``module(...)`` passes through this code with itself as `self`."""
 
 
-@functools.cache
-def is_library(filename: str) -> bool:
-    """Tell whether a file belongs to torch or to trtconv."""
-    return filename.startswith("<") or os.path.realpath(filename).startswith(_LIBRARIES)
-
-
 class OriginFinder:
-    """Reads origins off the Python stack, given the paths of a module's submodules."""
+    """Reads origins off the Python stack.
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    Args:
+        module: The module whose submodules' paths are looked for.
+        run: What runs it: the lines above on the stack aren't the module's.
+    """
+
+    def __init__(self, module: torch.nn.Module, run: Callable[..., Any]) -> None:
         self._paths = {id(child): path for path, child in module.named_modules()}
+        self._run: CodeType = run.__code__
 
     def find(self, function: str) -> Origin:
         """The origin of the call under way, which the user knows as `function`."""
-        file, line, path = "", 0, None
+        innermost: tuple[str, int] | None = None
+        caller: tuple[str, int] | None = None
+        path, outside = None, False
         frame = sys._getframe(1)
-        while frame is not None and (not file or path is None):
+        while innermost is None or path is None or (caller is None and not outside):
             code = frame.f_code
-            if not file and not is_library(code.co_filename):
-                file, line = code.co_filename, frame.f_lineno
+            outside = outside or code is self._run
+            if not is_library(code.co_filename):
+                innermost = innermost or (code.co_filename, frame.f_lineno)
+                if not outside and caller is None and not is_installed(code.co_filename):
+                    caller = (code.co_filename, frame.f_lineno)
             if path is None and code is _CALL_MODULE:
                 path = self._paths.get(id(frame.f_locals["self"]))
             parent = frame.f_back
             if parent is None:
                 break
             frame = parent
-        return Origin(path or "", file, line, function)
+        file, line = innermost or ("", 0)
+        return Origin(path or "", file, line, function, caller if caller != innermost else None)

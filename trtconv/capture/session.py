@@ -64,7 +64,7 @@ class Session:
         self.inputs: list[torch.Tensor] = []
         self.constants = Constants()
         self._takes = takes
-        self._origins = OriginFinder(module)
+        self._origins = OriginFinder(module, Session.run)
         self._constant_values = constant_values
         self._functions: list[str] = []
         self._in_recorded_call = False
@@ -360,10 +360,12 @@ class Session:
             self._numbers[id(tensor)] = result
             return result
         origin = self._origin()
-        for key in (f"{origin.file}:{origin.line}", f"{origin.file.rpartition('/')[2]}:{origin.line}"):
+        keys = origin.keys()
+        for key in keys:
             if key in self._constant_values:
                 return self._constant_values[key]
-        raise DataDependentError(_READS_VALUE.format(origin=origin, reader=reader, key=key, tensor=_text(tensor)))
+        message = _READS_VALUE.format(origin=origin, reader=reader, key=keys[-1], tensor=_text(tensor))
+        raise DataDependentError(message)
 
     def _origin(self) -> Origin:
         return self._origins.find(self._functions[0] if self._functions else "")

@@ -13,10 +13,10 @@ import torch
 from torch._dynamo.source import ConstantSource
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
-from trtconv.capture.origin import is_library
 from trtconv.capture.trace import Origin
 from trtconv.dynamic import Range
 from trtconv.errors import CaptureError
+from trtconv.places import is_library, place
 
 _ENUMERATED = 4096
 """Up to so many combinations of sizes a condition is tried on all of them."""
@@ -118,15 +118,15 @@ class Symbols:
         """
         exceptions: dict[tuple[sympy.Symbol, int], Point] = {}
         for guard in self.env.guards:
-            place: Any = guard.sloc.framework_loc
-            if place is None or is_library(place.filename):
+            line: Any = guard.sloc.framework_loc
+            if line is None or is_library(line.filename):
                 continue
             symbols, holds, fails = self._split(guard.expr)
             if not fails:
                 continue
             ranges = [self.ranges[symbol] for symbol in symbols]
             message = _DECIDES.format(
-                where=f"{place.filename}:{place.lineno}",
+                where=place(line.filename, line.lineno),
                 condition=readable(guard.expr, self.ranges),
                 holds=_show(ranges, holds),
                 fails=_show(ranges, fails),

@@ -56,7 +56,7 @@ def use_full_precision(network: Network) -> None:
             _replace(network, layer.get_output(0), result, readers.get(layer.get_output(0).name, []))
     if kept:
         listing = "\n".join(f"  {each}" for each in kept)
-        warnings.warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning, stacklevel=4)
+        warnings.warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning, stacklevel=5)
 
 
 def _obstacle(network: Network, layer: Any) -> str:

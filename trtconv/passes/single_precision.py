@@ -36,7 +36,7 @@ def use_single_precision(trace: Trace) -> Trace:
         f"{where or 'a result is float64'}: TensorRT has no float64, so the converted module computes in float32 "
         "(relative error 1e-7 where PyTorch has 1e-16)",
         PrecisionWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return Trace(inputs, outputs, calls)
 

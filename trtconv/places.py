@@ -1,0 +1,57 @@
+"""Lines of code as a user knows them: whose they are, and what they are called."""
+
+from __future__ import annotations
+
+import functools
+import os
+import site
+import sys
+import sysconfig
+
+import torch
+
+_INSTALLED = tuple(
+    os.path.join(os.path.realpath(path), "")
+    for path in {
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+        *(sysconfig.get_path(name) for name in ("purelib", "platlib")),
+    }
+)
+_OURS = tuple(
+    os.path.join(os.path.realpath(path), "") for path in (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+)
+_STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
+_GENERATED = ("<frozen ", "<string>", "<eval_with_key>", "<__array_function__", "<attrs generated")
+"""Code that isn't in a file and that nobody wrote. Cells (<ipython-input-...>) and <stdin> are the user's."""
+
+
+@functools.cache
+def is_library(filename: str) -> bool:
+    """Tell whether a file belongs to torch, to trtconv or to Python."""
+    if filename.startswith("<"):
+        return filename.startswith(_GENERATED)
+    path = os.path.realpath(filename)
+    return path.startswith(_OURS) or (path.startswith(_STANDARD) and not is_installed(filename))
+
+
+@functools.cache
+def is_installed(filename: str) -> bool:
+    """Tell whether a file belongs to an installed package: a line that the user can read but not mend."""
+    return os.path.realpath(filename).startswith(_INSTALLED)
+
+
+def place(filename: str, line: int) -> str:
+    """A line as a user finds it: ``file.py:3``, or ``Cell In[2], line 3`` in a notebook."""
+    cell = _cell(filename)
+    return f"{cell}, line {line}" if cell else f"{filename}:{line}"
+
+
+def _cell(filename: str) -> str:
+    """What IPython calls the cell that a file name stands for; "" for other files."""
+    if "IPython" not in sys.modules:
+        return ""
+    shell = sys.modules["IPython"].get_ipython()
+    if shell is None or not hasattr(shell.compile, "format_code_name"):  # IPython 7.31 and later has it
+        return ""
+    return " ".join(shell.compile.format_code_name(filename) or ())
