@@ -270,7 +270,7 @@ def test_names():
     converted = trtconv.convert(small(), example(), input_names=["image"], output_names=["logits"])
     assert converted.network.get_input(0).name == "image"
     assert converted.network.get_output(0).name == "logits"
-    with pytest.raises(ValueError, match=r"input_names.*1 input tensors"):
+    with pytest.raises(ValueError, match=r"input_names.*2 names for 1 input tensor"):
         trtconv.convert(small(), example(), input_names=["a", "b"])
     with pytest.raises(ValueError, match="distinct"):
         trtconv.convert(small(), example(), input_names=["a"], output_names=["a"])

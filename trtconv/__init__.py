@@ -44,6 +44,7 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
                 "BuildError",
                 "CaptureError",
                 "ConversionError",
+                "ConverterError",
                 "DataDependentError",
                 "EngineError",
                 "InputError",

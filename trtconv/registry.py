@@ -207,7 +207,7 @@ def _current_target(converter: Converter) -> Any:
     target = interceptable(resolve(converter.name))
     if canonical_name(target) != converter.key:
         raise ValueError(
-            f"{converter.name!r} was {converter.key} when its converter {_describe(converter.function)} was "
+            f"{converter.name!r} was {converter.key} when its converter {describe(converter.function)} was "
             f"registered, and is {canonical_name(target)} now; register the converter again, after "
             f"trtconv.unregister({converter.key!r})"
         )

@@ -253,8 +253,10 @@ def _check_unchanged(
     ]
     if not changed and not names:
         return
+    lines = dict.fromkeys(str(session.writes[each]) for each in changed if each in session.writes)
+    where = f"{', '.join(lines)}: " if lines else ""
     raise CaptureError(
-        f"the forward pass writes to {', '.join(names) or 'a tensor that it was not given'}: a converted module "
+        f"{where}the forward pass writes to {', '.join(names) or 'a tensor that it was not given'}: a converted module "
         "keeps no state between calls. Convert the submodules around the write, or make the state an input "
         "and an output of the module."
     )

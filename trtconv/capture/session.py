@@ -62,6 +62,8 @@ class Session:
     ) -> None:
         self.calls: list[Call] = []
         self.inputs: list[torch.Tensor] = []
+        self.writes: dict[int, Origin] = {}
+        """Where real tensors, by id, were first written to."""
         self.constants = Constants()
         self._takes = takes
         self._origins = OriginFinder(module, Session.run)
@@ -316,7 +318,12 @@ class Session:
     ) -> Any:
         """Any other function of torch's: in-place operators and views get their meaning."""
         args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
-        return func(*args, **kwargs)
+        writes = is_inplace(func, kwargs) and not all(map(self._depends_on_input, tensors_in((args, kwargs))))
+        result = func(*args, **kwargs)
+        if writes:
+            for real in self._forms.written():
+                self.writes.setdefault(id(real), self._origin())
+        return result
 
     def _run_alone(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
         """Whether a function's results have nothing to do with its arguments' memory, and the results.
