@@ -93,7 +93,7 @@ def test_lstm_of_all_steps_at_once():
 
 def test_functions_taken_whole_stay_whole():
     converted = convert(Autocast(nn.Bilinear(3, 4, 5)).eval(), (torch.randn(2, 3), torch.randn(2, 4)))
-    types = [converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)]
+    types = [layer.type for layer in converted.network.layers]
     assert types.count("MATRIX_MULTIPLY") == 2  # the operator under torch.bilinear has no converter
 
 

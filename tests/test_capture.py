@@ -375,7 +375,7 @@ def test_batch_norm_is_folded_only_where_nothing_else_reads_the_convolution():
 
     module = Shares().eval()
     converted = trtconv.convert(module, torch.randn(1, 3, 5, 5))
-    types = [converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)]
+    types = [layer.type for layer in converted.network.layers]
     assert types.count("CONVOLUTION") == 2
     assert compare(module, converted, torch.randn(1, 3, 5, 5)).correct
     alone = nn.Sequential(module.conv, module.bn).eval()

@@ -173,7 +173,7 @@ def test_functions_that_fix_a_size_are_refused():
 
 def test_static_conversions_have_no_symbols():
     converted = trtconv.convert(Net().eval(), torch.randn(2, 3, 16, 12))
-    types = {converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)}
+    types = {layer.type for layer in converted.network.layers}
     assert "SHAPE" not in types
 
 
@@ -191,7 +191,7 @@ def test_least_best_and_largest_shape():
     module = Net().eval()
     shapes = ((1, 3, 8, 12), (2, 3, 16, 12), (4, 3, 32, 12))
     converted = trtconv.convert(module, torch.randn(2, 3, 16, 12), dynamic_shapes={"x": shapes})
-    assert converted.network.get_input(0).shape == (-1, 3, -1, 12)
+    assert converted.network.tensors[converted.network.inputs[0]].shape == (-1, 3, -1, 12)
     for shape in (*shapes, (3, 3, 27, 12)):
         assert compare(module, converted, torch.randn(shape)).correct
     with pytest.raises(trtconv.InputError, match="size 13 in dimension 3"):

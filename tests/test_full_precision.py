@@ -1,4 +1,5 @@
 import warnings
+from unittest import mock
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 import trtconv
 from trtconv import tensorrt as trt
+from trtconv.build import build
 from trtconv.inspect import compare
 from trtconv.logger import collect_messages
 from trtconv.network import Network
@@ -18,9 +20,9 @@ from trtconv.reference import Interpreter
 class Rewritten(nn.Module):
     """Runs the definition as the passes left it, which is what the engine was built from."""
 
-    def __init__(self, converted):
+    def __init__(self, definition):
         super().__init__()
-        self.interpreter = Interpreter(converted.network)
+        self.interpreter = Interpreter(definition)
 
     def forward(self, *args):
         feeds = {f"input_{index}": value for index, value in enumerate(args)}
@@ -30,12 +32,20 @@ class Rewritten(nn.Module):
 PRODUCTS = {trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY}
 
 
+def convert(*args, **options):
+    """The converted module, and the network that its engine was built from."""
+    with mock.patch("trtconv.build.build", side_effect=build) as built:
+        converted = trtconv.convert(*args, **options)
+    return converted, built.call_args.args[0]
+
+
 def check_rewritten(module, shapes, dynamic_shapes=None, others=()):
     """No product of the network's is left that `module`'s result depends on, and it has not changed."""
     module = module.eval()
-    converted = trtconv.convert(module, [torch.randn(s) for s in shapes], dynamic_shapes=dynamic_shapes, tf32=False)
-    rewritten = Rewritten(converted)
-    assert not PRODUCTS & needed_layers(converted.network)
+    inputs = [torch.randn(size) for size in shapes]
+    converted, network = convert(module, inputs, dynamic_shapes=dynamic_shapes, tf32=False)
+    rewritten = Rewritten(network.definition)
+    assert not PRODUCTS & needed_layers(network.definition)
     for sizes in (shapes, *others):
         inputs = tuple(torch.randn(size) for size in sizes)
         for candidate in (converted, rewritten):
@@ -135,8 +145,8 @@ def test_a_computed_bias():
 
 def test_a_computed_bias_of_small_groups_is_left_alone():
     module = BiasGiven(8, 6, 3, groups=2, bias=False)
-    converted = trtconv.convert(module, [torch.randn(2, 8, 5, 6), torch.randn(6)], tf32=False)
-    assert PRODUCTS & needed_layers(converted.network) == {trt.LayerType.CONVOLUTION}
+    _, network = convert(module, [torch.randn(2, 8, 5, 6), torch.randn(6)], tf32=False)
+    assert PRODUCTS & needed_layers(network.definition) == {trt.LayerType.CONVOLUTION}
 
 
 def check_layer(shapes, add):
@@ -193,14 +203,14 @@ def test_a_dynamic_shape_that_is_not_known_is_left_alone_with_a_warning(clean):
         layer = ctx.network.add_matrix_multiply(x, none, constant.get_output(0), transpose)
         ctx.method_return._trt = ctx.network.add_identity(layer.get_output(0)).get_output(0)
 
-    def convert(dynamic_shapes):
-        return trtconv.convert(nn.Linear(3, 4), [torch.randn(2, 3)], dynamic_shapes=dynamic_shapes, tf32=False)
+    def network(dynamic_shapes):
+        return convert(nn.Linear(3, 4), [torch.randn(2, 3)], dynamic_shapes=dynamic_shapes, tf32=False)[1]
 
     with pytest.warns(trtconv.PrecisionWarning, match=r"no effect on\n  .*linear.*: its shape is dynamic.*net\.known"):
-        assert PRODUCTS & needed_layers(convert({"input": {0: (1, 2, 4)}}).network)
+        assert PRODUCTS & needed_layers(network({"input": {0: (1, 2, 4)}}).definition)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not PRODUCTS & needed_layers(convert(None).network)
+        assert not PRODUCTS & needed_layers(network(None).definition)
 
 
 def test_padding_that_varies_is_left_alone_with_a_warning(clean):
@@ -235,11 +245,11 @@ def test_a_vector_counts_as_a_matrix_there():
 
 def test_what_computes_in_fp32_already_is_left_alone():
     module = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2))
-    converted = trtconv.convert(module.eval(), [torch.randn(1, 8, 5, 5)], tf32=False)
-    assert needed_layers(converted.network) == {trt.LayerType.CONVOLUTION}
+    _, network = convert(module.eval(), [torch.randn(1, 8, 5, 5)], tf32=False)
+    assert needed_layers(network.definition) == {trt.LayerType.CONVOLUTION}
 
 
 def test_tf32_leaves_the_network_alone():
-    converted = trtconv.convert(nn.Conv2d(8, 8, 3), [torch.randn(1, 8, 5, 5)], tf32=True)
-    assert needed_layers(converted.network) == {trt.LayerType.CONVOLUTION}
+    converted, network = convert(nn.Conv2d(8, 8, 3), [torch.randn(1, 8, 5, 5)], tf32=True)
+    assert needed_layers(network.definition) == {trt.LayerType.CONVOLUTION}
     assert converted.plan.provenance["tf32"] is True

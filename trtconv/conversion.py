@@ -129,7 +129,7 @@ def convert(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
-    return TRTModule(plan, network)
+    return TRTModule(plan)
 
 
 def _storages(module: torch.nn.Module) -> frozenset[int]:

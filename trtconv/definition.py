@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -52,8 +51,6 @@ class Definition:
         self._multiples: dict[sympy.Expr, tuple[sympy.Expr, int]] = {}
         self._expressions: dict[Any, Any] = {}
         self._kept: list[Any] = []
-        # Whoever holds only the definition still reads the weights through it.
-        weakref.finalize(self.definition, self._kept.clear).atexit = False
         self._owned = owned
         self._file = WeightFile()
         self._names: dict[str, int] = {}

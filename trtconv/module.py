@@ -6,19 +6,16 @@ import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from trtconv import tensorrt as trt
 from trtconv.errors import EngineError, InputError
 from trtconv.plan import Plan, Segment
-from trtconv.reference import Interpreter
+from trtconv.reference import Graph, Interpreter
 from trtconv.runtime import Engine, EngineRunner
 from trtconv.signature import Signature
-
-if TYPE_CHECKING:  # it takes sympy, which a module that only runs needn't import
-    from trtconv.network import Network
 
 
 class TRTModule(torch.nn.Module):
@@ -30,10 +27,9 @@ class TRTModule(torch.nn.Module):
     An empty one, `TRTModule()`, is there to load a state dict into.
     """
 
-    def __init__(self, plan: Plan | None = None, network: Network | None = None) -> None:
+    def __init__(self, plan: Plan | None = None) -> None:
         super().__init__()
         self.plan = plan
-        self._network = network
         self._runners: dict[torch.device, list[_SegmentRunner]] = {}
         self.eval()
 
@@ -118,9 +114,19 @@ class TRTModule(torch.nn.Module):
         self.engine.save(path)
 
     @property
-    def network(self) -> Any:
-        """The `trt.INetworkDefinition` that the engine was built from; None once saved and loaded."""
-        return None if self._network is None else self._network.definition
+    def network(self) -> Graph | None:
+        """The network as plain data, as the reference interpreter runs it; None if it wasn't kept.
+
+        It has weights of its own: the `trt.INetworkDefinition` that the engine was built from has views of the
+        converted module's, and ends with the conversion.
+
+        Raises:
+            ValueError: the plan has several networks; they are in `plan.segments`.
+        """
+        segments = self._loaded_plan().segments
+        if len(segments) != 1:
+            raise ValueError(f"the plan has {len(segments)} networks; they are in plan.segments")
+        return segments[0].graph
 
     def extra_repr(self) -> str:
         if self.plan is None:
@@ -156,11 +162,11 @@ class TRTModule(torch.nn.Module):
             return
         if not local_metadata.get("assign_to_params_buffers", False):
             plan = copy.deepcopy(plan)
-        self.plan, self._network, self._runners = plan, None, {}
+        self.plan, self._runners = plan, {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles take the plan; contexts and networks belong to their process.
-        return {**self.__dict__, "_runners": {}, "_network": None}
+        # Copies and pickles take the plan; contexts belong to their process.
+        return {**self.__dict__, "_runners": {}}
 
 
 def _narrow(tensor: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,7 @@ def from_onnx(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
-    return TRTModule(plan, network)
+    return TRTModule(plan)
 
 
 # -- reading the model ----------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import functools
 import mmap
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 
@@ -54,16 +55,45 @@ class WeightFile:
             return True
         # Each block takes a file descriptor: the more there is, the larger the next.
         length = max(size, _LEAST_BLOCK, sum(map(len, self._blocks)) // 4)
-        try:
-            with tempfile.TemporaryFile() as file:
-                os.posix_fallocate(file.fileno(), 0, length)  # a full disk is an error here, and a crash later
-                self._blocks.append(mmap.mmap(file.fileno(), length))
-        except OSError:
-            return False
-        self._used = 0
-        return True
+        for folder in filter(_is_on_disk, _folders()):
+            try:
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    os.posix_fallocate(file.fileno(), 0, length)  # a full disk is an error here, and a crash later
+                    self._blocks.append(mmap.mmap(file.fileno(), length))
+            except OSError:
+                continue
+            self._used = 0
+            return True
+        return False
 
 
+def _folders() -> Iterator[str]:
+    """Where the file may be: the first of these that has room."""
+    yield tempfile.gettempdir()  # TMPDIR, if it is set
+    yield "/var/tmp"
+    yield os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    yield os.getcwd()
+
+
+def _is_on_disk(folder: str) -> bool:
+    """Tell whether a folder's files don't take memory, as those of many a /tmp do."""
+    try:
+        device = os.stat(folder).st_dev
+        mounts = Path(_MOUNTS).read_text()
+    except OSError:
+        return os.path.isdir(folder)
+    number = f"{os.major(device)}:{os.minor(device)}"
+    # "36 35 98:0 /root /place options shared:1 - type source options", see proc(5)
+    places = (line.partition(" - ") for line in mounts.splitlines())
+    return not any(
+        place.split()[2] == number and kind.split()[0] in _MEMORY_BACKED
+        for place, separator, kind in places
+        if separator
+    )
+
+
+_MOUNTS = "/proc/self/mountinfo"
+_MEMORY_BACKED = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
 _CAN_RELEASE = hasattr(mmap, "MADV_DONTNEED") and hasattr(os, "posix_fallocate")
 
 
