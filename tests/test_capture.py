@@ -380,7 +380,7 @@ def test_batch_norm_is_folded_only_where_nothing_else_reads_the_convolution():
     assert compare(module, converted, torch.randn(1, 3, 5, 5)).correct
     alone = nn.Sequential(module.conv, module.bn).eval()
     network = trtconv.convert(alone, torch.randn(1, 3, 5, 5)).network
-    assert [network.get_layer(i).type.name for i in range(network.num_layers)] == ["CONVOLUTION"]
+    assert [layer.type for layer in network.layers] == ["CONVOLUTION"]
 
 
 def test_constants_of_functions_that_check_values_are_computed():

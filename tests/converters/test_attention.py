@@ -109,7 +109,7 @@ def test_attention_of_constants_is_a_constant():
             return x + attend(self.queries, self.queries, self.queries)
 
     converted = check(Queries(), ((1, 2, 5, 4),), torch.float32)
-    layers = [converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)]
+    layers = [layer.type for layer in converted.network.layers]
     assert "SOFTMAX" not in layers
 
 

@@ -107,5 +107,5 @@ def test_an_output_given_by_the_caller_is_written():
 def test_einsum_makes_a_matrix_product_of_each_pair(equation):
     shapes = [(3, 4), (4, 5), (5, 6)][: equation.count(",") + 1]
     converted = check(lambda *x: torch.einsum(equation, *x), tuple(shapes), torch.float32)
-    types = [converted.network.get_layer(i).type.name for i in range(converted.network.num_layers)]
+    types = [layer.type for layer in converted.network.layers]
     assert types == ["MATRIX_MULTIPLY"] * equation.count(",")
