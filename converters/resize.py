@@ -115,7 +115,8 @@ def _interpolate(net: Network, name: str, x: Any, align_corners: bool, scales: S
     # torch ignores the scale where it aligns corners.
     factors = [None if align_corners or scale is None else float(scale) for scale in scales]
     axes = [_Axis(*each) for each in zip(net.shape(x)[2:], net.output.shape[2:], factors, strict=True)]
-    result = x
+    # Of integers torch interpolates bytes; the layer has only floats.
+    result = x if net.dtype(x).is_floating_point else net.cast(x, torch.float32)
     for place, axis in enumerate(axes, start=2):
         if axis.is_kept() or _by_layer(mode, axis, align_corners):
             continue
@@ -130,7 +131,15 @@ def _interpolate(net: Network, name: str, x: Any, align_corners: bool, scales: S
         axes[place - 2] = _Axis(axis.count, axis.count, None)
     if not all(axis.is_kept() for axis in axes):
         result = _resize(net, result, mode, axes, align_corners)
+    if not net.output.dtype.is_floating_point and mode.layer != "NEAREST":
+        result = _rounded_to_bytes(net, result)
     return net.cast(result, net.output.dtype)
+
+
+def _rounded_to_bytes(net: Network, x: Any) -> Any:
+    """The nearest integers from 0 to 255: the only ones that torch interpolates are bytes."""
+    x = net.elementwise(net.elementwise(x, 0, trt.ElementWiseOperation.MAX), 255, trt.ElementWiseOperation.MIN)
+    return net.unary(x, trt.UnaryOperation.ROUND)
 
 
 def _by_layer(mode: _Mode, axis: _Axis, align_corners: bool) -> bool:

@@ -21,11 +21,27 @@ _NAMES = {
     torch.bool: "BOOL",
 }
 
+_IN_ENGINES = {
+    torch.float64: torch.float32,
+    torch.int16: torch.int32,
+    torch.uint16: torch.int32,
+}
+"""What an engine takes and gives in the place of dtypes that TensorRT doesn't have."""
+
+
+def engine_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that an engine takes and gives for tensors that are of `dtype` for the caller."""
+    return _IN_ENGINES.get(dtype, dtype)
+
 
 @functools.cache
 def _tables() -> tuple[dict[torch.dtype, Any], dict[Any, torch.dtype]]:
     to_trt = {dtype: getattr(trt.DataType, name) for dtype, name in _NAMES.items()}
     return to_trt, {value: key for key, value in to_trt.items()}
+
+
+BYTES = (torch.uint8, torch.int8)
+"""What TensorRT has at a network's edges, behind or before a cast, but computes with and has constants of neither."""
 
 
 def to_trt(dtype: torch.dtype) -> Any:

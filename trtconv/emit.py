@@ -16,7 +16,7 @@ from trtconv import tensorrt as trt
 from trtconv.capture.names import canonical_name
 from trtconv.capture.trace import Call, Trace, bind, is_activation, map_tensors, tensors_in
 from trtconv.definition import describe
-from trtconv.dtypes import name_of, to_trt
+from trtconv.dtypes import BYTES, name_of, to_trt
 from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentError, UnsupportedCallsError
 from trtconv.logger import Messages
 from trtconv.network import Network
@@ -282,9 +282,12 @@ def _fits(built: Sequence[int], expected: Sequence[Size]) -> bool:
 def _mark_outputs(network: Network, trace: Trace, names: Sequence[str]) -> None:
     taken = {id(network.tensor(value)) for value in trace.inputs}
     for name, value in zip(names, trace.outputs, strict=True):
-        tensor = network.tensor(value)
+        is_constant_of_bytes = value.dtype in BYTES and not is_activation(value)
+        tensor = network.tensor(value, torch.int32 if is_constant_of_bytes else None)
         # TensorRT gives a tensor one name: inputs and tensors that are outputs already need another.
-        if id(tensor) in taken or not is_activation(value):
+        if is_constant_of_bytes:
+            tensor = network.cast(tensor, value.dtype)
+        elif id(tensor) in taken or not is_activation(value):
             tensor = network.identity(tensor)
         taken.add(id(tensor))
         tensor.name = name

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.dtypes import engine_dtype
 from trtconv.errors import EngineError, InputError
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph, Interpreter
@@ -56,12 +57,12 @@ class TRTModule(torch.nn.Module):
         runners = self._runners.get(device) or self._prepare(device)
         signature = plan.signature
         with torch.no_grad():
-            feeds = [_narrow(tensor) for tensor in tensors] if signature.has_float64 else tensors
+            feeds = [tensor.to(engine_dtype(tensor.dtype)) for tensor in tensors] if signature.is_cast else tensors
             values = {spec.name: tensor for spec, tensor in zip(signature.inputs, feeds, strict=True)}
             for runner in runners:
                 runner(values)
             outputs = [values[spec.name] for spec in signature.outputs]
-            if signature.has_float64:
+            if signature.is_cast:
                 outputs = [value.to(spec.dtype) for value, spec in zip(outputs, signature.outputs, strict=True)]
             for place, new in zip(reversed(plan.signature.written_inputs), reversed(outputs), strict=False):
                 tensors[place].copy_(new)
@@ -167,11 +168,6 @@ class TRTModule(torch.nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles take the plan; contexts belong to their process.
         return {**self.__dict__, "_runners": {}}
-
-
-def _narrow(tensor: torch.Tensor) -> torch.Tensor:
-    """What an engine takes of a tensor: float64 doesn't exist there."""
-    return tensor.float() if tensor.dtype is torch.float64 else tensor
 
 
 def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTModule:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trtconv.dtypes import name_of
+from trtconv.dtypes import engine_dtype, name_of
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
 from trtconv.structure import LEAF, Nesting, Structure, TensorIndex, paths_of_leaves, shown_path, take_apart
@@ -187,9 +187,9 @@ class Signature:
         raise InputError(f"no optimization profile has the sizes {came}; the module was converted for: {shown}")
 
     @functools.cached_property
-    def has_float64(self) -> bool:
-        """Whether tensors are float64 for the caller, and so float32 in the engine."""
-        return any(spec.dtype is torch.float64 for spec in (*self.inputs, *self.outputs))
+    def is_cast(self) -> bool:
+        """Whether tensors have a dtype for the caller that the engine has another one for."""
+        return any(spec.dtype is not engine_dtype(spec.dtype) for spec in (*self.inputs, *self.outputs))
 
     @functools.cached_property
     def _flat(self) -> bool:

@@ -17,6 +17,7 @@ from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
 from trtconv.passes.rtx_1_7_elu import has_elu, write_elu_as_selu
+from trtconv.passes.short_integers import use_int32
 from trtconv.passes.single_precision import use_single_precision
 
 TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
@@ -24,6 +25,7 @@ TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
     fold_batch_norm,
     use_real_numbers,
     use_single_precision,
+    use_int32,
 )
 
 

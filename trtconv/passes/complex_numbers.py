@@ -6,20 +6,15 @@ makes on their real and imaginary parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
-from torch._dispatch.python import enable_python_dispatcher
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from trtconv.capture.trace import Call, Trace, is_activation, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Trace, map_tensors
 from trtconv.definition import describe
 from trtconv.dtypes import name_of
 from trtconv.errors import ConversionError, UnsupportedArgumentError
 from trtconv.passes.complex_formulas import Complex, formula
+from trtconv.passes.recording import recorded
 from trtconv.reasons import COMPLEX
 
 
@@ -65,7 +60,7 @@ class _Rewrite:
             raise UnsupportedArgumentError(f"{call.origin}: {describe(call)}: {COMPLEX}")
         args, kwargs = map_tensors(self._stand_in, (call.args, call.kwargs))
         try:
-            with _recorded(call, self.calls):
+            with recorded(self.calls, call.origin, *call.input_tensors(), *call.output_tensors()):
                 results = compute(*args, **kwargs)
         except UnsupportedArgumentError as error:
             raise UnsupportedArgumentError(f"{call.origin}: {describe(call)}: {error}") from error
@@ -84,27 +79,6 @@ class _Rewrite:
             constant = tensor.detach().resolve_conj()
             self._stand_ins[id(tensor)] = (tensor, Complex(constant.real.contiguous(), constant.imag.contiguous()))
         return self._stand_ins.get(id(tensor), (tensor, tensor))[1]
-
-
-@contextmanager
-def _recorded(call: Call, calls: list[Call]) -> Iterator[None]:
-    """A context in which torch's operators run on stand-ins and are recorded in the place of a call."""
-    tensors = [tensor for tensor in (*call.input_tensors(), *call.output_tensors()) if is_activation(tensor)]
-    mode: Any = tensors[0].fake_mode  # type: ignore[attr-defined]  # it is a FakeTensor
-    with mode, mode.silenced(), enable_python_dispatcher(), torch.no_grad(), _Recorder(call, calls):
-        yield
-
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    def __init__(self, call: Call, calls: list[Call]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # as above
-        self._call, self._calls = call, calls
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if tensors_in(output):
-            self._calls.append(Call(func, args, kwargs or {}, output, self._call.origin))
-        return output
 
 
 def _needed(calls: list[Call], outputs: list[torch.Tensor]) -> list[Call]:
