@@ -118,6 +118,8 @@ def _largest(net: Network, x: Any, indices: Sequence[Any], axis: int, places: Pl
             better = net.elementwise(better, net.unary(value, trt.UnaryOperation.ISNAN), trt.ElementWiseOperation.OR)
         best = net.select(better, value, best, net.dtype(x))
         found = [net.select(better, new, old, torch.int64) for new, old in zip(here, found, strict=True)]
+    if len(places) == 1:  # nothing was compared, which makes the indices as many as the elements
+        found = [net.expand(index, net.shape(best)) for index in found]
     return best, found
 
 

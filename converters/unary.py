@@ -191,11 +191,12 @@ def round_decimals(net: Network, x: Any, decimals: int) -> Any:
 
 @converter(aten.logit.default)
 def logit(net: Network, x: Any, eps: float | None) -> Any:
-    """log(x / (1 - x)), x put between eps and 1 - eps"""
+    """log(x / (1 - x)), x put between eps and 1 - eps; where that isn't above it, as torch does it: eps first."""
     (x,) = wide(net, x)
     if eps is not None:
-        x = net.elementwise(x, eps, trt.ElementWiseOperation.MAX)
-        x = net.elementwise(x, 1 - eps, trt.ElementWiseOperation.MIN)
+        below = net.elementwise(x, eps, trt.ElementWiseOperation.LESS)
+        at_most = net.elementwise(x, 1 - eps, trt.ElementWiseOperation.MIN)
+        x = net.select(below, eps, at_most, net.dtype(x))
     return net.cast(unary(net, net.div(x, net.sub(1, x)), "LOG"), net.output.dtype)
 
 

@@ -147,6 +147,11 @@ def with_infinities(pool):
     case(lambda x: torch.adaptive_max_pool1d(x, 4)[1], X1, id="torch.adaptive1d", dtypes=FLOAT),
     case(rounded(nn.AdaptiveMaxPool2d((4, 3), return_indices=True)), X2, id="adaptive2d"),
     case(rounded(nn.AdaptiveMaxPool2d((None, 1), return_indices=True)), X2, id="adaptive2d-None", dtypes=FLOAT),
+    case(rounded(nn.AdaptiveMaxPool2d((3, None), return_indices=True)), X2, id="adaptive2d-None-last", dtypes=FLOAT),
+    case(rounded(nn.AdaptiveMaxPool2d((None, None), return_indices=True)), X2, id="adaptive2d-Nones", dtypes=FLOAT),
+    case(rounded(nn.AdaptiveMaxPool3d((2, None, 4), return_indices=True)), (3, 5, 7, 6), id="3d-None", dtypes=FLOAT),
+    case(rounded(nn.MaxPool2d((3, 1), 2, return_indices=True)), X2, id="2d-column", dtypes=FLOAT),
+    case(rounded(nn.MaxPool2d(1, 2, return_indices=True)), X2, id="2d-one", dtypes=FLOAT),
     case(rounded(nn.AdaptiveMaxPool3d((2, 3, 4), return_indices=True)), (3, 5, 7, 6), id="adaptive3d", dtypes=FLOAT),
 )
 def test_max_pool_with_indices(function, inputs, dtype):

@@ -166,8 +166,8 @@ def test_interpolated_bytes(mode, antialias):
 
 def test_engine_takes_and_gives_bytes():
     converted = trtconv.convert(Function(lambda x: 255 - x), (torch.zeros(2, 3, dtype=torch.uint8),))
-    network = converted.network
-    assert [str(network.get_input(0).dtype), str(network.get_output(0).dtype)] == ["DataType.UINT8"] * 2
+    graph = converted.network
+    assert [graph.tensors[name].dtype.name for name in (*graph.inputs, *graph.outputs)] == ["UINT8"] * 2
     x = torch.tensor([[0, 1, 255], [4, 5, 6]], dtype=torch.uint8)
     assert torch.equal(converted(x), 255 - x)
 

@@ -52,6 +52,8 @@ EVERYWHERE += [
     case(torch.acosh, ABOVE_ONE),
     case(torch.logit, Uniform(X, 0.1, 0.9)),
     case(lambda x: torch.logit(x, eps=0.2), Uniform(X, 0, 1), id="logit-eps"),
+    case(lambda x: torch.logit(x, eps=0.6), Uniform(X, -0.5, 1.5), id="logit-eps-over-half"),
+    case(lambda x: torch.logit(x, eps=1.0), Uniform(X, 0, 1), id="logit-eps-one"),
     case(torch.isreal, X),
     case(torch.exp, (), id="exp-0d"),
     case(lambda x: -x, X, id="negated", dtypes=ONE),
