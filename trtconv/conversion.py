@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
+from trtconv.capture.source import module_of, plain_inputs
 from trtconv.capture.symbols import readable
 from trtconv.capture.trace import is_plain
 from trtconv.default_device import default_device
@@ -29,8 +30,9 @@ from trtconv.structure import Structure
 
 
 @shortened
+@torch.inference_mode(False)
 def convert(
-    module: torch.nn.Module,
+    module: torch.nn.Module | Callable[..., Any] | torch.export.ExportedProgram,
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
@@ -45,7 +47,8 @@ def convert(
     """Convert a module to a TensorRT engine and return it as a module.
 
     Args:
-        module: The module, in eval mode. Nothing of it is changed.
+        module: The module, in eval mode, or a function, a method of a module or an exported program. Nothing of it is
+            changed. What torch.compile made is converted as what it was made of.
         args: Example inputs: a tensor, or a tuple or list of positional arguments. They may be nested in
             tuples, lists and dicts. Their shapes and dtypes are those that the result takes.
         kwargs: Example keyword arguments.
@@ -85,8 +88,9 @@ def convert(
     check_flag("keep_network", keep_network)
     check_compute_capabilities(compute_capabilities)
     constants = ConstantValues(constant_values)
+    module = module_of(module)
     parameters = parameters_of(module)
-    args, kwargs = bind_arguments(parameters, _as_tuple(args), kwargs or {})
+    args, kwargs = plain_inputs(*bind_arguments(parameters, _as_tuple(args), kwargs or {}))
     arguments, _ = Structure.of((args, kwargs), "the example input")
     dynamic = DynamicShapes(dynamic_shapes, arguments_by_name(parameters, args, kwargs))
     clock = Clock()

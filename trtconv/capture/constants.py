@@ -13,8 +13,10 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.capture.source import as_plain, obstacle
 from trtconv.capture.stand_ins import fake_like
 from trtconv.capture.trace import map_tensors, tensors_in
+from trtconv.errors import CaptureError
 
 _aten = torch.ops.aten
 READ_ONLY_SIZES = frozenset(
@@ -41,10 +43,14 @@ class Constants:
         known = self._stand_ins.get(id(real))
         if known is not None:
             return known[1]
-        fake = fake_like(mode, real)
+        why = obstacle(real)
+        if why:
+            raise CaptureError(f"the forward pass uses a tensor that is {why}")
+        plain = as_plain(real)
+        fake = fake_like(mode, plain)
         # The real tensor is kept too: an id means something only while its object lives.
         self._stand_ins[id(real)] = (real, fake)
-        self._values[id(fake)] = real
+        self._values[id(fake)] = plain
         return fake
 
     def is_constant(self, tensor: torch.Tensor) -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from trtconv.errors import CaptureError
+
 DependsOnInput = Callable[[torch.Tensor], bool]
 
 _SYMBOLIC = (torch.SymInt, torch.SymFloat)
@@ -68,18 +70,24 @@ def setitem(depends: DependsOnInput, x: Any, key: Any, value: Any) -> Any:
 def tensor_of_numbers(
     depends: DependsOnInput, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Any:
-    """torch takes numbers from symbols."""
+    """torch takes numbers from symbols, and from tensors."""
     if isinstance(data, _SYMBOLIC):
         if dtype is None:
             dtype = torch.int64 if isinstance(data, torch.SymInt) else torch.get_default_dtype()
         return torch.scalar_tensor(data, dtype=dtype, device=device)
-    if not isinstance(data, (list, tuple)) or not any(isinstance(x, _SYMBOLIC) for x in pytree.tree_leaves(data)):
+    if isinstance(data, torch.Tensor) and depends(data):
+        return data.to(dtype=dtype or data.dtype, device=device, copy=True)
+    if not isinstance(data, (list, tuple)) or not any(_is_unknown(depends, x) for x in pytree.tree_leaves(data)):
         return NotImplemented
     parts = [tensor_of_numbers(depends, each, dtype=dtype, device=device) for each in data]
-    if any(part is NotImplemented for part in parts):
-        parts = [torch.tensor(x, dtype=dtype, device=device) for x in data]
+    given = zip(parts, data, strict=True)
+    parts = [torch.tensor(x, dtype=dtype, device=device) if part is NotImplemented else part for part, x in given]
     common = functools.reduce(torch.promote_types, (part.dtype for part in parts))
     return torch.stack([part.to(common) for part in parts])
+
+
+def _is_unknown(depends: DependsOnInput, leaf: Any) -> bool:
+    return isinstance(leaf, _SYMBOLIC) or (isinstance(leaf, torch.Tensor) and depends(leaf))
 
 
 def tensor_split(depends: DependsOnInput, input: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -94,6 +102,14 @@ def tensor_split(depends: DependsOnInput, input: torch.Tensor, *args: Any, **kwa
 def polygamma_(depends: DependsOnInput, input: torch.Tensor, n: int) -> Any:
     """torch knows no form of it that doesn't write."""
     return input.copy_(input.polygamma(n))
+
+
+def transformed(depends: DependsOnInput, *args: Any, **kwargs: Any) -> Any:
+    """Functions of torch.func run their argument on tensors of a kind of their own, autograd needs a graph."""
+    raise CaptureError(
+        "the forward pass takes derivatives or runs a transformation of torch.func (vmap, grad, vjp, jvp), which can't "
+        "be captured. Write vmap's function for a batch, derivatives as formulas, or leave this part in PyTorch"
+    )
 
 
 def linspace(depends: DependsOnInput, start: Any, end: Any, steps: Any, *, out: Any = None, **options: Any) -> Any:
@@ -232,9 +248,17 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
     torch.tensor: tensor_of_numbers,
     torch.as_tensor: tensor_of_numbers,
     torch.linspace: linspace,
+    torch.autograd.grad: transformed,
 }
 
 _OF_LIBRARIES: dict[str, dict[str, Callable[..., Any]]] = {
+    "torch._functorch.vmap": {"vmap_impl": transformed},
+    "torch._functorch.eager_transforms": {
+        "grad_impl": transformed,
+        "grad_and_value_impl": transformed,
+        "_vjp_with_argnums": transformed,
+        "_jvp_with_argnums": transformed,
+    },
     "torchvision.ops.poolers": {"_multiscale_roi_align": multiscale_roi_align},
     "transformers.masking_utils": {"_ignore_bidirectional_mask_sdpa": ignore_bidirectional_mask},
 }

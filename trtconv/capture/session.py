@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from types import FunctionType
@@ -17,6 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture import autocasting
 from trtconv.capture.aten import FAKE_ERRORS, AtenLevel, WritesError
+from trtconv.capture.compiled import uncompiled
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants
 from trtconv.capture.escapes import make_real
 from trtconv.capture.exporting import exporting
@@ -106,8 +106,14 @@ class Session:
         own_functions: Iterable[Callable[..., Any]] = (),
     ) -> Any:
         """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
-        handler = functools.partial(self._handle, self._function_level)
-        functions = [function for function in (*own_functions, *self._rewritten) if is_own(function)]
+        eager = uncompiled()
+
+        def handler(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if func in eager:
+                return eager[func](*args, **kwargs)
+            return self._handle(self._function_level, func, args, kwargs)
+
+        functions = [function for function in (*own_functions, *self._rewritten, *eager) if is_own(function)]
         with exporting(), self._function_level, intercepted(functions, handler):
             return function(*args, **kwargs)
 
@@ -181,6 +187,8 @@ class Session:
 
     def _describe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What is known of a tensor without its values: its shape, its dtype, its text."""
+        if func is torch.ops.aten.lift_fresh.default:
+            return func(*args, **kwargs)  # torch's own step in torch.from_numpy, with functionalization at work
         attribute = property_name(func)
         if attribute is not None and attribute not in TENSOR_PROPERTIES:
             return func(*args, **kwargs)
