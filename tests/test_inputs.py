@@ -105,7 +105,7 @@ def test_tensors_that_an_engine_cannot_hold(make, message):
 
 
 def test_lazy_modules():
-    with pytest.raises(trtconv.ConversionError, match="weight is an uninitialized parameter .* call the module once"):
+    with pytest.raises(trtconv.ConversionError, match=r"weight is an uninitialized parameter .* call the module once"):
         trtconv.convert(nn.LazyLinear(4), torch.randn(2, 4))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.dtypes import engine_dtype
 from trtconv.errors import EngineError, InputError
+from trtconv.places import warn
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph, Interpreter
 from trtconv.runtime import Engine, EngineRunner
 from trtconv.signature import Signature
+from trtconv.structure import as_plain
 
 
 class TRTModule(torch.nn.Module):
@@ -51,6 +52,8 @@ class TRTModule(torch.nn.Module):
         """
         plan = self._loaded_plan()
         tensors = plan.signature.bind(args, kwargs)
+        if any(type(tensor) is not torch.Tensor for tensor in tensors):
+            tensors = list(map(as_plain, tensors))
         device = self._device_of(tensors)
         if plan.signature.written_inputs:
             plan.signature.check_written(tensors)
@@ -223,7 +226,7 @@ class _SegmentRunner:
         except EngineError as error:
             if segment.graph is None:
                 raise
-            warnings.warn(f"the reference interpreter runs in place of the engine: {error}", stacklevel=6)
+            warn(f"the reference interpreter runs in place of the engine: {error}")
             return None
 
     def __call__(self, values: dict[str, torch.Tensor]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
 from trtconv.options import check_compute_capabilities, check_flag
+from trtconv.places import warn
 from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec
 
@@ -114,7 +114,7 @@ def _parse(model: Any, messages: Messages) -> Network:
         raise BuildError(f"{_place(model)} is no ONNX model, or one without outputs")
     if messages.errors():
         words = "\n".join(messages.errors())
-        warnings.warn(f"TensorRT's parser took {_place(model)}, but reported:\n{words}", stacklevel=4)
+        warn(f"TensorRT's parser took {_place(model)}, but reported:\n{words}")
     return network
 
 

@@ -7,6 +7,7 @@ import os
 import site
 import sys
 import sysconfig
+import warnings
 
 import torch
 
@@ -39,6 +40,16 @@ def is_library(filename: str) -> bool:
 def is_installed(filename: str) -> bool:
     """Tell whether a file belongs to an installed package: a line that the user can read but not mend."""
     return os.path.realpath(filename).startswith(_INSTALLED)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the innermost line outside of torch, trtconv and Python."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and is_library(frame.f_code.co_filename):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def place(filename: str, line: int) -> str:

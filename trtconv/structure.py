@@ -139,6 +139,18 @@ def shown_path(path: Sequence[Any]) -> str:
     return str(path[0]) + "".join(f"[{key!r}]" for key in path[1:])
 
 
+def as_plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor without the class of its own that only marks what it shows, as torchvision's images have."""
+    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
+    if plain or type(tensor).__torch_dispatch__ not in _NO_DISPATCH:
+        return tensor
+    with torch._C.DisableTorchFunctionSubclass():
+        return tensor.as_subclass(torch.Tensor)
+
+
+_NO_DISPATCH = (torch.Tensor.__torch_dispatch__, torch._C._disabled_torch_dispatch_impl)
+
+
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     """New containers with `function(leaf)` in the place of each leaf."""
     leaves, nesting = take_apart(value)

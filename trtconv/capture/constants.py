@@ -13,10 +13,11 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
-from trtconv.capture.source import as_plain, obstacle
+from trtconv.capture.source import obstacle
 from trtconv.capture.stand_ins import fake_like
 from trtconv.capture.trace import map_tensors, tensors_in
 from trtconv.errors import CaptureError
+from trtconv.structure import as_plain
 
 _aten = torch.ops.aten
 READ_ONLY_SIZES = frozenset(

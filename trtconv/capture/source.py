@@ -13,9 +13,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from trtconv.capture.trace import is_plain
 from trtconv.errors import ConversionError
-from trtconv.structure import map_leaves
+from trtconv.structure import as_plain, map_leaves
 
 
 class FunctionModule(nn.Module):
@@ -76,14 +75,6 @@ def plain_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tupl
     return plain
 
 
-def as_plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without the class of its own that only marks what it shows, as torchvision's images have."""
-    if is_plain(tensor) or isinstance(tensor, nn.Parameter) or type(tensor).__torch_dispatch__ not in _NO_DISPATCH:
-        return tensor
-    with torch._C.DisableTorchFunctionSubclass():
-        return tensor.as_subclass(torch.Tensor)
-
-
 def _plain_input(leaf: Any) -> Any:
     if type(leaf).__module__ == "numpy":
         return torch.from_numpy(leaf) if hasattr(leaf, "__array_interface__") and leaf.ndim else leaf.item()
@@ -124,8 +115,6 @@ def _held(function: Any) -> dict[str, Any]:
     defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
     return {**variables.globals, **variables.nonlocals, **defaults}
 
-
-_NO_DISPATCH = (torch.Tensor.__torch_dispatch__, torch._C._disabled_torch_dispatch_impl)
 
 _SCRIPTED = (
     "{what} is scripted or traced (torch.jit), so that its code isn't Python any more; convert what it was made of"

@@ -16,13 +16,13 @@ It costs time, and memory for the patches; it is for `tf32=False`.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from trtconv import tensorrt as trt
 from trtconv.errors import BuildError, PrecisionWarning
 from trtconv.network import Network
+from trtconv.places import warn
 from trtconv.reference.layers.padding import same_padding, same_trimming
 from trtconv.reference.weights import to_tensor
 from trtconv.sizes import Size, Sizes, is_static, product, same
@@ -56,7 +56,7 @@ def use_full_precision(network: Network) -> None:
             _replace(network, layer.get_output(0), result, readers.get(layer.get_output(0).name, []))
     if kept:
         listing = "\n".join(f"  {each}" for each in kept)
-        warnings.warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning, stacklevel=5)
+        warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning)
 
 
 def _obstacle(network: Network, layer: Any) -> str:

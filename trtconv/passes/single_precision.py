@@ -7,7 +7,6 @@ casts, so that callers give and get float64 as before.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils import _pytree as pytree
 from trtconv.capture.trace import Trace, is_activation
 from trtconv.definition import describe
 from trtconv.errors import PrecisionWarning
+from trtconv.places import warn
 
 
 def use_single_precision(trace: Trace) -> Trace:
@@ -32,11 +32,10 @@ def use_single_precision(trace: Trace) -> Trace:
     outputs = [rewrite(tensor) for tensor in trace.outputs]
     if not rewrite.changed:
         return trace
-    warnings.warn(
+    warn(
         f"{where or 'a result is float64'}: TensorRT has no float64, so the converted module computes in float32 "
         "(relative error 1e-7 where PyTorch has 1e-16)",
         PrecisionWarning,
-        stacklevel=5,
     )
     return Trace(inputs, outputs, calls)
 
