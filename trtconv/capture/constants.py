@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.source import obstacle
 from trtconv.capture.stand_ins import fake_like
-from trtconv.capture.trace import map_tensors, tensors_in
+from trtconv.capture.trace import bind, map_tensors, tensors_in
 from trtconv.errors import CaptureError
 from trtconv.structure import as_plain
 
@@ -28,6 +29,14 @@ READ_ONLY_SIZES = frozenset(
     }
 )
 """Operators whose result doesn't depend on their argument's values."""
+
+
+def is_fixed(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operator of constants gives the same from call to call: it isn't random, and takes no dynamic size."""
+    if torch.Tag.nondeterministic_seeded in func.tags and bind(func, args, kwargs).get("dropout_p", True):
+        return False  # attention's is random only with dropout
+    leaves = pytree.tree_leaves((args, kwargs))
+    return not any(isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)) for leaf in leaves)
 
 
 class Constants:

@@ -11,13 +11,12 @@ import torch
 from torch._dispatch.python import enable_python_dispatcher
 from torch._ops import OpOverload
 from torch._subclasses.functional_tensor import FunctionalTensor, disable_functional_mode
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture import autocasting
 from trtconv.capture.aten import FAKE_ERRORS, AtenLevel, WritesError
 from trtconv.capture.compiled import uncompiled
-from trtconv.capture.constants import READ_ONLY_SIZES, Constants
+from trtconv.capture.constants import READ_ONLY_SIZES, Constants, is_fixed
 from trtconv.capture.escapes import make_real
 from trtconv.capture.exporting import exporting
 from trtconv.capture.forms import Forms, Given
@@ -29,7 +28,7 @@ from trtconv.capture.packed import PackedSequences
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
-from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError, DataDependentError
 
@@ -353,8 +352,7 @@ class Session:
         args, kwargs = map_tensors(self._forms.stand_in, (args, kwargs))
         if func in READ_ONLY_SIZES and all(isinstance(n, int) for t in tensors_in((args, kwargs)) for n in t.shape):
             args, kwargs = map_tensors(self._forms.of_its_sizes, (args, kwargs))
-        fixed = not _is_random(func, args, kwargs) and not _has_symbols((args, kwargs))
-        if fixed and self.constants.all_constant((args, kwargs)):
+        if is_fixed(func, args, kwargs) and self.constants.all_constant((args, kwargs)):
             self.constants.define(func, args, kwargs, output)
         else:
             self._append(func, args, kwargs, output)
@@ -384,16 +382,6 @@ class Session:
 
     def _origin(self) -> Origin:
         return self._origins.find(self._functions[0] if self._functions else "")
-
-
-def _is_random(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operator's result differs from call to call; attention's without dropout doesn't."""
-    return torch.Tag.nondeterministic_seeded in func.tags and bool(bind(func, args, kwargs).get("dropout_p", True))
-
-
-def _has_symbols(arguments: Any) -> bool:
-    leaves = pytree.tree_leaves(arguments)
-    return any(isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)) for leaf in leaves)
 
 
 def _text(tensor: torch.Tensor) -> str:
