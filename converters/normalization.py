@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -75,7 +75,49 @@ def batch_norm_with_new_statistics(
 def batch_norm_without_statistics(
     net: Network, x: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float
 ) -> Any:
-    return _by_batch(net, x, weight, bias, eps), None, None
+    axes = [axis for axis in range(len(net.shape(x))) if axis != 1]
+    return _by_batch(net, x, weight, bias, eps), *_moments(net, x, axes, eps)
+
+
+@converter(aten.native_batch_norm.default)
+def native_batch_norm(
+    net: Network,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
+    if running_mean is None and running_var is None:
+        return batch_norm_without_statistics(net, x, weight, bias, training, momentum, eps)
+    if training:
+        raise UnsupportedArgumentError("it updates its running statistics; call eval() on the module")
+    return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None
+
+
+def _moments(net: Network, x: Any, axes: Sequence[int], eps: float) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The mean over `axes`, and one over the root of the biased variance, where they are used."""
+    assert net.call is not None
+    _, *outputs = net.call.output_tensors()
+
+    def deviations() -> tuple[Any, Any]:
+        wide = net.cast(x, torch.float32)
+        mean = net.reduce(wide, trt.ReduceOperation.AVG, list(axes), True)
+        return mean, net.sub(wide, mean)
+
+    def mean() -> Any:
+        return net.cast(net.reshape(deviations()[0], outputs[0].shape), outputs[0].dtype)
+
+    def rstd() -> Any:
+        distance = deviations()[1]
+        variance = net.reduce(net.mul(distance, distance), trt.ReduceOperation.AVG, list(axes), True)
+        root = net.unary(net.add(variance, eps), trt.UnaryOperation.SQRT)
+        return net.cast(net.reshape(net.unary(root, trt.UnaryOperation.RECIP), outputs[1].shape), outputs[1].dtype)
+
+    return mean, rstd
 
 
 def _by_batch(net: Network, x: Any, weight: Any, bias: Any, eps: float) -> Any:
@@ -90,12 +132,25 @@ def _by_batch(net: Network, x: Any, weight: Any, bias: Any, eps: float) -> Any:
 def _affine(net: Network, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
     """One product and one sum per channel."""
     if any(is_activation(v) for v in (weight, bias, mean, var)):
-        raise UnsupportedArgumentError("its weights or statistics are computed from an input")
+        return _by_computed(net, x, weight, bias, mean, var, eps)
     scale, shift = scale_and_shift(weight, bias, mean, var, eps)
     shape = (1, -1, *[1] * (len(net.shape(x)) - 2))
     # Where the mean is large, the product and the shift are larger than the result: not in half precision.
     scaled = net.mul(net.cast(x, torch.float32), scale.float().reshape(shape))
     return net.cast(net.add(scaled, shift.float().reshape(shape)), net.dtype(x))
+
+
+def _by_computed(net: Network, x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+    """As the formula says, where weights or statistics are computed from an input."""
+    shape = (1, net.shape(x)[1], *[1] * (len(net.shape(x)) - 2))
+    root = net.unary(net.add(net.cast(var, torch.float32), eps), trt.UnaryOperation.SQRT)
+    result = net.sub(net.cast(x, torch.float32), net.reshape(net.cast(mean, torch.float32), shape))
+    result = net.div(result, net.reshape(root, shape))
+    if weight is not None:
+        result = net.mul(result, net.reshape(net.cast(weight, torch.float32), shape))
+    if bias is not None:
+        result = net.add(result, net.reshape(net.cast(bias, torch.float32), shape))
+    return net.cast(result, net.dtype(x))
 
 
 def scale_and_shift(
@@ -131,8 +186,9 @@ def standardized(net: Network, x: Any, axes: Sequence[int], eps: float, weight: 
 def layer_norm(net: Network, x: Any, normalized_shape: Sequence[Size], weight: Any, bias: Any, eps: float) -> Any:
     rank, normalized = len(net.shape(x)), len(normalized_shape)
     given = (None if v is None else net.tensor(v, rank=rank) for v in (weight, bias))
-    result = standardized(net, x, range(rank - normalized, rank), eps, *given)
-    return net.cast(result, net.dtype(x)), None, None
+    axes = range(rank - normalized, rank)
+    result = standardized(net, x, axes, eps, *given)
+    return net.cast(result, net.dtype(x)), *_moments(net, x, axes, eps)
 
 
 @converter(aten.native_group_norm.default)
@@ -144,7 +200,7 @@ def group_norm(
     places = math.prod(shape[2:])
     grouped = net.reshape(x, (shape[0], group, shape[1] // group * places))
     result = net.reshape(standardized(net, grouped, (2,), eps), shape)
-    return _per_channel(net, result, weight, bias, net.dtype(x)), None, None
+    return _per_channel(net, result, weight, bias, net.dtype(x)), *_moments(net, grouped, (2,), eps)
 
 
 @converter(torch.instance_norm)

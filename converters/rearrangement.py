@@ -186,7 +186,7 @@ def windows(net: Network, x: Any, dim: int, count: Size, step: int, offsets: tor
     return net.gather(x, net.add(starts, offsets.unsqueeze(0)), dim)
 
 
-@converter(aten.unfold.default)
+@converter(aten.unfold.default, aten.unfold_copy.default)
 def unfold(net: Network, x: Any, dimension: int, size: int, step: int) -> Any:
     """Windows along `dimension`, their elements along a new last axis."""
     shape = net.shape(x)
@@ -295,7 +295,7 @@ def overlapped(net: Network, x: Any, input_sizes: Sequence[Size], dim: int, size
     return net.expand(net.cast(_summed_at(net, x, dim, sources), net.output.dtype), input_sizes)
 
 
-@converter(aten.as_strided.default)
+@converter(aten.as_strided.default, aten.as_strided_copy.default)
 def as_strided(net: Network, x: Any, size: Sequence[Size], stride: Sequence[Size], storage_offset: Size | None) -> Any:
     """Elements by their places in memory, which says something only of a contiguous tensor."""
     if not _is_row_major(x.shape, x.stride()) or not is_same(x.storage_offset(), 0):

@@ -14,7 +14,14 @@ from trtconv.sizes import Size, expression, is_static, same
 aten = torch.ops.aten
 
 
-@converter(aten.alias.default, aten.clone.default, aten.detach.default, aten.lift_fresh_copy.default)
+@converter(
+    aten.alias.default,
+    aten.alias_copy.default,
+    aten.clone.default,
+    aten.detach.default,
+    aten.detach_copy.default,
+    aten.lift_fresh_copy.default,
+)
 def same_values(net: Network, x: Any, memory_format: object = None) -> Any:
     """The same values: a network's tensors are never written to, and their layout isn't seen."""
     return x
@@ -22,24 +29,30 @@ def same_values(net: Network, x: Any, memory_format: object = None) -> Any:
 
 @converter(
     aten.view.default,
+    aten.view_copy.default,
     aten._unsafe_view.default,
     aten._reshape_alias.default,
+    aten._reshape_alias_copy.default,
     aten.reshape.default,
     aten.squeeze.default,
+    aten.squeeze_copy.default,
     aten.squeeze.dim,
+    aten.squeeze_copy.dim,
     aten.squeeze.dims,
+    aten.squeeze_copy.dims,
     aten.unsqueeze.default,
+    aten.unsqueeze_copy.default,
 )
 def view(net: Network, x: Any, size: object = None, dim: object = None, stride: object = None) -> Any:
     return net.reshape(x, net.output.shape)
 
 
-@converter(aten.permute.default)
+@converter(aten.permute.default, aten.permute_copy.default)
 def permute(net: Network, x: Any, dims: Sequence[int]) -> Any:
     return net.permute(x, [d % len(dims) for d in dims])
 
 
-@converter(aten.transpose.int)
+@converter(aten.transpose.int, aten.transpose_copy.int)
 def transpose(net: Network, x: Any, dim0: int, dim1: int) -> Any:
     order = list(range(len(net.shape(x))))
     if order:
@@ -47,12 +60,12 @@ def transpose(net: Network, x: Any, dim0: int, dim1: int) -> Any:
     return net.permute(x, order)
 
 
-@converter(aten.t.default)
+@converter(aten.t.default, aten.t_copy.default)
 def t(net: Network, x: Any) -> Any:
     return net.permute(x, range(len(net.shape(x)))[::-1])
 
 
-@converter(aten.expand.default)
+@converter(aten.expand.default, aten.expand_copy.default)
 def expand(net: Network, x: Any, size: Sequence[Size], implicit: bool) -> Any:
     return net.expand(x, net.output.shape)
 
@@ -74,20 +87,27 @@ def place(index: Size, size: Size) -> Size:
     return index + size if expression(index).is_negative else index
 
 
-@converter(aten.slice.Tensor)
+@converter(aten.slice.Tensor, aten.slice_copy.Tensor)
 def slice_(net: Network, x: Any, dim: int, start: Size | None, end: Size | None, step: int) -> Any:
     begin = place(0 if start is None else start, net.shape(x)[dim])
     return part(net, x, dim, begin, net.output.shape[dim], step)
 
 
-@converter(aten.select.int)
+@converter(aten.narrow_copy.default)
+def narrow_copy(net: Network, x: Any, dim: int, start: Size, length: Size) -> Any:
+    return part(net, x, dim, place(start, net.shape(x)[dim]), length)
+
+
+@converter(aten.select.int, aten.select_copy.int)
 def select(net: Network, x: Any, dim: int, index: Size) -> Any:
     return net.reshape(part(net, x, dim, place(index, net.shape(x)[dim]), 1), net.output.shape)
 
 
 @converter(
     aten.split.Tensor,
+    aten.split_copy.Tensor,
     aten.split_with_sizes.default,
+    aten.split_with_sizes_copy.default,
     aten.unsafe_split.Tensor,
     aten.unsafe_split_with_sizes.default,
 )
@@ -117,7 +137,7 @@ def stack(net: Network, tensors: Sequence[Any], dim: int) -> Any:
     return net.concatenate([net.reshape(net.cast(x, net.output.dtype), shape) for x in tensors], dim)
 
 
-@converter(aten.unbind.int)
+@converter(aten.unbind.int, aten.unbind_copy.int)
 def unbind(net: Network, x: Any, dim: int) -> list[Any]:
     assert net.call is not None
     count = len(net.call.output_tensors())

@@ -45,6 +45,7 @@ class Definition:
         self._origin: Origin | None = None
         self._messages = messages
         self._tensors: dict[int, Any] = {}
+        self._later: dict[int, Callable[[], Any]] = {}
         self._shapes: dict[int, tuple[Any, Sizes]] = {}
         self._constants: dict[tuple[int, int], tuple[torch.Tensor, Any]] = {}
         self._symbols: dict[sympy.Expr, tuple[Any, int]] = {}
@@ -92,6 +93,10 @@ class Definition:
         self._tensors[id(value)] = tensor
         self.known(tensor, value.shape)
 
+    def bind_later(self, value: torch.Tensor, make: Callable[[], Any]) -> None:
+        """Say what adds the layers of an activation, if anything comes to use it."""
+        self._later[id(value)] = make
+
     def known(self, tensor: Any, shape: Sequence[Size]) -> Any:
         """Say which shape a TensorRT tensor has, so that its dynamic sizes are known as symbols."""
         self._shapes[id(tensor)] = (tensor, settled(shape))
@@ -134,6 +139,8 @@ class Definition:
         """The TensorRT tensor of an operand, cast to `dtype` and with 1s put before its shape up to `rank`."""
         if isinstance(x, torch.Tensor) and not is_activation(x):
             return self._constant_of(x, dtype or x.dtype, rank if rank is not None else x.dim())
+        if isinstance(x, torch.Tensor) and id(x) in self._later:
+            self.bind(x, self._later.pop(id(x))())
         result = self._tensors.get(id(x)) if isinstance(x, torch.Tensor) else x
         if result is None:
             raise UnsupportedArgumentError("it uses a result that the converter of the call before doesn't give")

@@ -197,7 +197,9 @@ def _bind_outputs(network: Network, call: Call, result: Any) -> None:
     if isinstance(call.output, torch.Tensor):
         result = [result]
     for value, tensor in zip(tensors_in(call.output), result, strict=True):
-        if tensor is not None:
+        if callable(tensor):
+            network.bind_later(value, tensor)
+        elif tensor is not None:
             network.bind(value, network.tensor(tensor))
 
 

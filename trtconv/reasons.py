@@ -19,7 +19,7 @@ SIZE = (
 VALUE = "Python reads its result, which decides what is computed; use tensor operations (torch.where) instead"
 COMPLEX = "TensorRT has no complex numbers; compute with real and imaginary parts in tensors of their own"
 LINEAR_ALGEBRA = (
-    "TensorRT has no layers for decompositions, inverses and equations; compute them outside of the module and make "
+    "TensorRT has no layers for decompositions of matrices; compute them outside of the module and make "
     "the result an input"
 )
 BACKWARD = "it belongs to a gradient, and a converted module computes none"
@@ -43,11 +43,9 @@ REASONS: dict[str, str] = {
         "_standard_gamma _sample_dirichlet",
         SIZE: "nonzero masked_select _unique _unique2 unique_consecutive unique_dim unique_dim_consecutive bincount",
         VALUE: "_local_scalar_dense allclose equal is_nonzero _assert_async",
-        LINEAR_ALGEBRA: "_linalg_det _linalg_eigh _linalg_eigvals _linalg_slogdet _linalg_solve_ex _linalg_svd "
-        "cholesky_inverse cholesky_solve geqrf linalg_cholesky_ex linalg_eig linalg_householder_product "
-        "linalg_inv_ex linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu linalg_lu_factor_ex "
-        "linalg_lu_solve linalg_matrix_exp linalg_pinv linalg_qr linalg_solve_triangular lu_unpack ormqr "
-        "triangular_solve",
+        LINEAR_ALGEBRA: "_linalg_eigh _linalg_eigvals _linalg_svd geqrf linalg_eig linalg_householder_product "
+        "linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu_solve linalg_matrix_exp linalg_pinv linalg_qr "
+        "lu_unpack ormqr",
         BACKWARD: "_adaptive_avg_pool2d_backward avg_pool2d_backward convolution_backward embedding_dense_backward "
         "max_pool2d_with_indices_backward native_group_norm_backward native_layer_norm_backward",
         WRITES: "resize_ resize set embedding_renorm",

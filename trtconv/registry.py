@@ -134,7 +134,8 @@ def converter(*targets: Target | str) -> Callable[[_Function], _Function]:
     ``"torchvision.nms.default"``, or one that the oldest release of PyTorch lacks, ``"aten.hash_tensor.default"``.
 
     The decorated function is called with the network builder and the call's arguments by the names of
-    the schema, and returns TensorRT tensors nested as the call's results. It raises
+    the schema, and returns TensorRT tensors nested as the call's results; for a result that is seldom
+    used, a function that adds its layers, or None where it has none. It raises
     `UnsupportedArgumentError` on arguments that it can't express; an argument that it doesn't name
     must have its default value.
     """
