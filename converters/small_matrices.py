@@ -238,7 +238,9 @@ def lu(net: Network, x: Any, pivot: bool) -> Any:
 def _factored_size(net: Network, x: Any, pivot: bool) -> int:
     count = _size(net, x)
     if not pivot or not count:
-        raise UnsupportedArgumentError(f"factors of {count} rows with pivot={pivot}; some rows and pivot=True are needed")
+        raise UnsupportedArgumentError(
+            f"factors of {count} rows with pivot={pivot}; some rows and pivot=True are needed"
+        )
     return count
 
 

@@ -75,9 +75,7 @@ def test_of_one_matrix(function, inputs, dtype):
     ),
     case(lambda a, b: torch.triangular_solve(b, definite(a), transpose=True), M3, (B, 3, 2), id="old", dtypes=ONE),
     case(lambda a, b: torch.cholesky_solve(b, definite(a).tril()), M3, (B, 3, 2), id="cholesky_solve", dtypes=ONE),
-    case(
-        lambda a, b: torch.cholesky_solve(b, definite(a).triu(), upper=True), M3, (B, 3, 2), id="upper", dtypes=ONE
-    ),
+    case(lambda a, b: torch.cholesky_solve(b, definite(a).triu(), upper=True), M3, (B, 3, 2), id="upper", dtypes=ONE),
     case(lambda a: torch.cholesky_inverse(definite(a).tril()), M3, id="cholesky_inverse", dtypes=ONE),
 )
 def test_of_equations(function, inputs, dtype):
@@ -91,7 +89,7 @@ def test_empty_matrices(function):
 
 
 def test_large_matrices_are_refused():
-    with pytest.raises(UnsupportedArgumentError, match="9 rows and 9 columns.*constant size up to 8"):
+    with pytest.raises(UnsupportedArgumentError, match=r"9 rows and 9 columns.*constant size up to 8"):
         trtconv.convert(Function(torch.linalg.inv), torch.randn(9, 9))
 
 
