@@ -28,7 +28,7 @@ from torch.utils import _pytree as pytree
 
 import trtconv
 from trtconv.errors import ConversionError, InputError, UnsupportedArgumentError, UnsupportedCallsError
-from trtconv.inspect import Comparison, compare
+from trtconv.inspect import Comparison, compare, join
 from trtconv.reasons import REASONS
 
 RESULT = pathlib.Path(__file__).resolve().parent / "results" / "opinfo.md"
@@ -117,7 +117,7 @@ def _outcome(module: Sample) -> tuple[str, str]:
         return REFUSED, _in_short(error)
     except Exception as error:  # whatever it is, it is what this script looks for
         return BROKEN, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    return (RIGHT, "") if _is_right(comparisons) else (WRONG, str(comparisons[-1]).replace("\n", "; "))
+    return (RIGHT, "") if join(comparisons).correct else (WRONG, str(comparisons[-1]).replace("\n", "; "))
 
 
 def _not_counted(module: Sample) -> str:
@@ -142,17 +142,9 @@ def _compared(module: Sample, converted: Any) -> list[Comparison]:
         factor = 1.0 if number == 0 else float(torch.rand((), generator=generator)) * 0.5 + 0.5
         inputs = tuple(t * factor if t.is_floating_point() else t for t in module.tensors)
         results.append(compare(module, converted, inputs))
-        if _is_right(results) or any(output.problem for output in results[-1].outputs):
+        if join(results).correct or any(output.problem for output in results[-1].outputs):
             break
     return results
-
-
-def _is_right(results: Sequence[Comparison]) -> bool:
-    """By the largest errors of each side over all inputs: PyTorch's own is small by chance on few numbers."""
-    return not any(output.problem for output in results[-1].outputs) and all(
-        max(o.error for o in outputs) <= 2 * max(o.torch_error for o in outputs) + max(o.unit for o in outputs)
-        for outputs in zip(*(result.outputs for result in results), strict=True)
-    )
 
 
 def _in_short(error: Exception) -> str:

@@ -93,6 +93,10 @@ class Definition:
         self._tensors[id(value)] = tensor
         self.known(tensor, value.shape)
 
+    def is_given(self, value: torch.Tensor) -> bool:
+        """Whether an activation has a TensorRT tensor, or is going to have one as soon as it is used."""
+        return id(value) in self._tensors or id(value) in self._later
+
     def bind_later(self, value: torch.Tensor, make: Callable[[], Any]) -> None:
         """Say what adds the layers of an activation, if anything comes to use it."""
         self._later[id(value)] = make

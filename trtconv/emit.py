@@ -146,7 +146,7 @@ def _check_complete(network: Network, call: Call, readers: Mapping[int, list[Cal
     """Refuse a converter that leaves out a result which is used."""
     results = call.output_tensors()
     for number, value in enumerate(results):
-        if network.bound(value) is not None:
+        if network.is_given(value):
             continue
         users = [f"the call at {reader.origin}" for reader in readers.get(id(value), ())]
         users += ["the module's result" for output in outputs if output is value]

@@ -1,10 +1,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import B, case, cases, check
+from cases import B, Uniform, case, cases, check
 from torch import nn
 
-from trtconv import ConversionError, UnsupportedArgumentError
+from trtconv import ConversionError
 
 FLOAT = (torch.float32,)
 X = (B, 4, 6, 5)
@@ -42,17 +42,11 @@ def functional(x):
     case(lambda x, w: F.batch_norm(x, None, None, w, training=True), X, (4,), id="of-the-batch", dtypes=FLOAT),
     case(lambda x: torch.ops.aten._native_batch_norm_legit.no_stats(x, None, None, True, 0.1, 1e-5)[0], X,
          id="aten-no-statistics", dtypes=FLOAT),
+    case(lambda x, w, b: F.batch_norm(x, w.new_zeros(4), w.new_ones(4), w, b), X, (4,), (4,), id="computed-weights"),
+    case(F.batch_norm, X, (4,), Uniform((4,), 0.5, 2), id="computed-statistics"),
 )  # fmt: skip
 def test_batch_norm(function, inputs, dtype):
     check(function, inputs, dtype)
-
-
-@cases(
-    case(lambda x, w: F.batch_norm(x, torch.zeros(4), torch.ones(4), w), X, (4,), id="computed-weight", dtypes=FLOAT),
-)
-def test_batch_norm_refuses(function, inputs, dtype):
-    with pytest.raises(UnsupportedArgumentError):
-        check(function, inputs, dtype)
 
 
 def test_batch_norm_that_updates_its_statistics_is_refused():
