@@ -29,6 +29,9 @@ def product(net: Network, a: Any, b: Any) -> Any:
 
 def times_transposed(net: Network, x: Any, weight: torch.Tensor) -> Any:
     """x @ weight.T, the product of a linear layer."""
+    if not net.dtype(x).is_floating_point:
+        constant = isinstance(weight, torch.Tensor) and not is_activation(weight)
+        return product(net, x, weight.t() if constant else net.permute(weight, (1, 0)))
     if not isinstance(weight, torch.Tensor) or is_activation(weight):
         return net.matmul(x, weight, transpose_b=True)
     # Stored [in, out]: 2 to 4 % faster on the GPU than [out, in] with a transposing product.

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from cases import B, Ints, case, cases, check
@@ -108,3 +109,11 @@ def test_products(function, inputs, dtype):
 )  # fmt: skip
 def test_integers(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_linear_of_integers(dtype):
+    weight = torch.randint(0, 100, (4, 5), dtype=dtype)
+    high = 256 if dtype is torch.uint8 else 2**30
+    inputs = Ints((3, 5), 0, high, dtype), Ints((2, 5), 0, high, dtype)
+    check(lambda x, w: (F.linear(x, weight), F.linear(x, w)), inputs, torch.float32)
