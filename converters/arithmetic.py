@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.capture.trace import is_activation
 from trtconv.definition import Scalar
 from trtconv.network import Network
 from trtconv.registry import converter
@@ -174,14 +175,38 @@ def power_of_number(net: Network, x: float, exponent: Any) -> Any:
 
 @converter(aten.pow.Tensor_Tensor)
 def power_of_tensor(net: Network, x: Any, exponent: Any) -> Any:
-    """x ^ exponent; of integers with a negative exponent 0, except that +-1 stay what they are."""
+    """x ^ exponent"""
+    if not net.output.dtype.is_floating_point:
+        return _integer_power(net, x, exponent)
     x, exponent = wide(net, x, exponent)
-    if not net.output.dtype.is_floating_point and (not isinstance(x, Scalar) or abs(x) == 1):
-        one = net.tensor(torch.tensor(abs(x))) if isinstance(x, Scalar) else net.unary(x, trt.UnaryOperation.ABS)
-        is_one = net.elementwise(one, 1, trt.ElementWiseOperation.EQUAL)
-        positive = net.unary(exponent, trt.UnaryOperation.ABS)
-        exponent = net.select(is_one, positive, exponent, net.output.dtype)
     return net.cast(net.elementwise(x, exponent, trt.ElementWiseOperation.POW), net.output.dtype)
+
+
+def _integer_power(net: Network, x: Any, exponent: Any) -> Any:
+    """x ^ exponent modulo 2^bits; with a negative exponent 0, except that +-1 stay what they are.
+
+    The product of x^(2^i) for all bits i of the exponent that are set: a power layer may compute in floats, which
+    hold 24 or 53 bits.
+    """
+    dtype, operation = net.output.dtype, trt.ElementWiseOperation
+    rank = max(len(net.shape(each)) for each in (x, exponent) if not isinstance(each, Scalar))
+    places = torch.iinfo(dtype).bits - 1
+    if isinstance(exponent, torch.Tensor) and not is_activation(exponent):
+        places = max(1, int(exponent.abs().max()).bit_length()) if exponent.numel() else 1
+    x = net.scalar(x, dtype, rank) if isinstance(x, Scalar) else net.tensor(x, dtype, rank)
+    exponent = net.tensor(exponent, dtype, rank)
+    power, rest, result = x, exponent, None
+    for place in range(places):
+        half = net.elementwise(rest, 2, operation.FLOOR_DIV)
+        is_set = net.elementwise(rest, net.add(half, half), operation.GREATER)
+        factor = net.select(is_set, power, 1, dtype)
+        result = factor if result is None else net.mul(result, factor)
+        rest = half
+        if place < places - 1:
+            power = net.mul(power, power)
+    size = net.elementwise(net.unary(x, trt.UnaryOperation.ABS), 1, operation.EQUAL)
+    defined = net.elementwise(size, net.elementwise(exponent, -1, operation.GREATER), operation.OR)
+    return net.select(defined, result, 0, dtype)
 
 
 # -- combinations of several operands ---------------------------------------------------------------

@@ -2,6 +2,8 @@ import pytest
 import torch
 from cases import B, Bools, Ints, Uniform, case, cases, check
 
+INT = Ints((B, 3, 5), -(2**31), 2**31 - 1, torch.int32)
+LONG = Ints((B, 3, 5), -(2**63), 2**63 - 1)
 X = (B, 3, 5)
 FLOAT = (torch.float32,)
 I64, I32 = Ints(X), Ints(X, dtype=torch.int32)
@@ -109,6 +111,13 @@ SIGNED = torch.tensor([0.0, -0.0, 1.0, -1.0, float("inf")])
     case(lambda x, y: x**y, POSITIVE, X, id="pow-tensors"),
     case(lambda x, y: x**y, Ints(X), Ints(X, 0, 5), dtypes=FLOAT, id="pow-ints"),
     case(lambda x, y: (x * 2 - 1) ** y, Ints(X, 0, 2), Ints(X), dtypes=FLOAT, id="pow-ones"),
+    case(lambda x, y: x**y, INT, Ints(X, 0, 40, torch.int32), dtypes=FLOAT, id="pow-int32"),
+    case(lambda x, y: x**y, LONG, Ints(X, 0, 70), dtypes=FLOAT, id="pow-int64"),
+    case(lambda x, y: x**y, Ints(X, -9, 10, torch.int32), INT, dtypes=FLOAT, id="pow-int32-any-exponent"),
+    case(lambda x: 3**x, LONG, dtypes=FLOAT, id="pow-of-3"),
+    case(lambda x: torch.tensor([3, -5, 2, 7, -1]) ** x, Ints(X, 0, 30), dtypes=FLOAT, id="pow-of-constants"),
+    case(lambda x: x ** torch.tensor([3, 5, 2, 17, 23]), Ints(X, -40, 41), dtypes=FLOAT, id="pow-of-int-constants"),
+    case(lambda x: (x**9, x**31), INT, dtypes=FLOAT, id="pow-int32-number"),
     case(lambda x: 2**x, X, id="pow-of-2"),
     case(lambda x: 0.3**x, X, id="pow-of-fraction"),
     case(lambda x: 3**x, NOT_ZERO, dtypes=FLOAT, id="pow-of-int"),
