@@ -9,6 +9,7 @@ import torch
 
 from trtconv import registry
 from trtconv import tensorrt as trt
+from trtconv.arguments import Parameters
 from trtconv.build import Clock, build_plan
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
@@ -24,7 +25,7 @@ from trtconv.module import TRTModule
 from trtconv.options import ConstantValues, check_compute_capabilities, check_flag, check_names
 from trtconv.passes import run_trace_passes
 from trtconv.shortened import shortened
-from trtconv.signature import Signature, TensorSpec, arguments_by_name, bind_arguments, parameters_of
+from trtconv.signature import Signature, TensorSpec
 from trtconv.sizes import Size, expression, is_static
 from trtconv.structure import Structure
 
@@ -89,10 +90,10 @@ def convert(
     check_compute_capabilities(compute_capabilities)
     constants = ConstantValues(constant_values)
     module = module_of(module)
-    parameters = parameters_of(module)
-    args, kwargs = plain_inputs(*bind_arguments(parameters, _as_tuple(args), kwargs or {}))
-    arguments, _ = Structure.of((args, kwargs), "the example input")
-    dynamic = DynamicShapes(dynamic_shapes, arguments_by_name(parameters, args, kwargs))
+    parameters = Parameters.of(module)
+    args, kwargs = plain_inputs(*parameters.bind(_as_tuple(args), kwargs or {}))
+    arguments, _ = Structure.of(parameters.with_defaults(args, kwargs), "the example input")
+    dynamic = DynamicShapes(dynamic_shapes, parameters.named(args, kwargs))
     clock = Clock()
     captured = capture(
         module,
@@ -163,7 +164,7 @@ def _check_distinct(names: list[str]) -> None:
 
 
 def _signature(
-    parameters: tuple[tuple[str, str, bool], ...],
+    parameters: Parameters,
     arguments: Structure,
     captured: Captured,
     input_names: list[str],

@@ -12,6 +12,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.dtypes import engine_dtype
 from trtconv.errors import EngineError, InputError
+from trtconv.misfits import label
 from trtconv.places import warn
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph, Interpreter
@@ -75,11 +76,12 @@ class TRTModule(torch.nn.Module):
         if not tensors:
             return torch.device("cpu")
         device = tensors[0].device
-        for spec, tensor in zip(self._loaded_plan().signature.inputs, tensors, strict=True):
+        for index, tensor in enumerate(tensors):
             if tensor.device != device:
+                signature = self._loaded_plan().signature
                 raise InputError(
-                    f"input {spec.name!r} is on {tensor.device}, the first input on {device}; all have to be on one "
-                    "device: a GPU that TensorRT supports, or the CPU"
+                    f"{label(signature, index)} is on {tensor.device}, {label(signature, 0)} on {device}; all inputs have "
+                    "to be on one device: a GPU that TensorRT supports, or the CPU"
                 )
         return device
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
-import itertools
 import keyword
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from trtconv.arguments import Parameter, Parameters
 from trtconv.dtypes import engine_dtype, name_of
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.structure import LEAF, Nesting, Structure, TensorIndex, paths_of_leaves, shown_path, take_apart
+from trtconv.misfits import misfit_of_arguments, misfit_of_tensor
+from trtconv.structure import (
+    LEAF,
+    Nesting,
+    Structure,
+    TensorIndex,
+    paths_of_leaves,
+    same_value,
+    shown_path,
+    take_apart,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,34 +50,18 @@ class TensorSpec:
         """Whether all sizes are numbers."""
         return all(isinstance(size, int) for size in self.shape)
 
-    def check(self, tensor: Any, sizes: dict[str, int]) -> None:
-        """Raise `InputError` unless a tensor fits; `sizes` keeps the sizes of ranges from tensor to tensor."""
-        if not isinstance(tensor, torch.Tensor):
-            raise InputError(f"input {self.name!r} is a {type(tensor).__name__}; it has to be a tensor {self}")
-        fits = tensor.shape == self.shape if self.is_static else tensor.dim() == len(self.shape)
-        if not fits or tensor.dtype is not self.dtype:
-            came = f"{name_of(tensor.dtype)}{list(tensor.shape)}"
-            raise InputError(f"input {self.name!r} is {came}; the module was converted for {self}")
+    def admits(self, tensor: Any, sizes: dict[str, int]) -> bool:
+        """Tell whether a tensor fits; `sizes` keeps the sizes of ranges from tensor to tensor."""
+        if not isinstance(tensor, torch.Tensor) or tensor.dtype is not self.dtype:
+            return False
         if self.is_static:
-            return
-        for dim, (size, allowed) in enumerate(zip(tensor.shape, self.shape, strict=True)):
-            if isinstance(allowed, Range):
-                fits = size in allowed and sizes.setdefault(allowed.name, size) == size
-            else:  # a text stands for a size that the engine itself checks
-                fits = size == allowed or isinstance(allowed, str)
-            if not fits:
-                raise InputError(
-                    f"input {self.name!r} has size {size} in dimension {dim}, of {list(tensor.shape)}; the module was "
-                    f"converted for {self._allowed(allowed, sizes)}"
-                )
-
-    @staticmethod
-    def _allowed(size: int | Range | str, sizes: dict[str, int]) -> str:
-        if not isinstance(size, Range):
-            return str(size)
-        known = sizes.get(size.name)
-        within = f"{size.min} to {size.max}" + (f" in steps of {size.multiple_of}" if size.multiple_of > 1 else "")
-        return within if known is None else f"{within}, and the other inputs have {size.name} = {known}"
+            return tensor.shape == self.shape
+        return tensor.dim() == len(self.shape) and all(
+            size in allowed and sizes.setdefault(allowed.name, size) == size
+            if isinstance(allowed, Range)
+            else size == allowed or isinstance(allowed, str)  # a text stands for a size that the engine itself checks
+            for size, allowed in zip(tensor.shape, self.shape, strict=True)
+        )
 
     def to_json(self) -> list[Any]:
         """The specification as JSON values."""
@@ -92,20 +85,22 @@ class Signature:
     """How a converted module is called, and what it returns.
 
     Attributes:
-        parameters: (name, kind, has a default) of each parameter of the module's forward.
-        arguments: The nesting of (args, kwargs).
+        parameters: Those of the module's forward.
+        arguments: The nesting of (args, kwargs), with the defaults of what wasn't given.
         inputs: The input tensors, in the order of `arguments`.
         result: The nesting of the result.
         outputs: The output tensors: those of the result, then the new contents of `written_inputs`.
         written_inputs: Which inputs the module writes to.
+        is_of_forward: Whether a module's forward was converted, of which other sizes can be asked for.
     """
 
-    parameters: tuple[tuple[str, str, bool], ...]
+    parameters: Parameters
     arguments: Structure
     inputs: tuple[TensorSpec, ...]
     result: Structure
     outputs: tuple[TensorSpec, ...]
     written_inputs: tuple[int, ...]
+    is_of_forward: bool = True
 
     @staticmethod
     def of_tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Signature:
@@ -115,15 +110,18 @@ class Signature:
         """
         kind = "POSITIONAL_OR_KEYWORD" if all(_is_parameter(spec.name) for spec in inputs) else "POSITIONAL_ONLY"
         return Signature(
-            parameters=tuple(
-                (spec.name if kind == "POSITIONAL_OR_KEYWORD" else f"input_{index}", kind, False)
-                for index, spec in enumerate(inputs)
+            parameters=Parameters(
+                tuple(
+                    Parameter(spec.name if kind == "POSITIONAL_OR_KEYWORD" else f"input_{index}", kind)
+                    for index, spec in enumerate(inputs)
+                )
             ),
             arguments=Structure(_positional(len(inputs)), tuple(map(TensorIndex, range(len(inputs))))),
             inputs=tuple(inputs),
             result=Structure.of_tensors(len(outputs), single=len(outputs) == 1),
             outputs=tuple(outputs),
             written_inputs=(),
+            is_of_forward=False,
         )
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
@@ -134,14 +132,11 @@ class Signature:
             InputError: a tensor is missing or too much, or has another shape or dtype.
         """
         # The common case, without kwargs, is decided by counting.
-        if not kwargs and self._flat and len(args) == len(self.inputs):
-            tensors = list(args)
-        else:
-            args, kwargs = bind_arguments(self.parameters, args, kwargs)
-            tensors = self._flatten(args, kwargs)
+        tensors = list(args) if not kwargs and len(args) == self._leading else self._flatten(args, kwargs)
         sizes: dict[str, int] = {}
         for spec, tensor in zip(self.inputs, tensors, strict=True):
-            spec.check(tensor, sizes)
+            if not spec.admits(tensor, sizes):
+                raise self._misfit(args, kwargs)
         if len(self.profiles) > 1:
             self._check_profiles(sizes)
         return tensors
@@ -159,14 +154,16 @@ class Signature:
 
     def place(self, index: int) -> str:
         """Where in a call of the module's forward an input tensor stands: "mask", "pair['b'][0]"."""
-        return shown_path(self._places[index])
+        return shown_path(self.path(index))
+
+    def path(self, index: int) -> tuple[Any, ...]:
+        """The name of the parameter that takes an input tensor, and the keys in what that is given."""
+        return self._paths[index]
 
     @functools.cached_property
-    def _places(self) -> tuple[tuple[Any, ...], ...]:
-        """For each input the name of its parameter and the keys in what that is given."""
+    def _paths(self) -> tuple[tuple[Any, ...], ...]:
         tensor = object()
-        args, kwargs = self.arguments.fill([tensor] * len(self.inputs))
-        paths = paths_of_leaves(arguments_by_name(self.parameters, args, kwargs))
+        paths = paths_of_leaves(self.parameters.named(*self.arguments.fill([tensor] * len(self.inputs))))
         return tuple(path for path, leaf in paths if leaf is tensor)
 
     @functools.cached_property
@@ -192,46 +189,64 @@ class Signature:
         return any(spec.dtype is not engine_dtype(spec.dtype) for spec in (*self.inputs, *self.outputs))
 
     @functools.cached_property
-    def _flat(self) -> bool:
-        """Whether the arguments are tensors, all positional and none nested."""
-        return self.arguments.nesting == _positional(len(self.inputs))
+    def _leading(self) -> int:
+        """The number of tensors that are a call by themselves, the first arguments; -1 if there is no such call."""
+        tensors = [torch.empty(0)] * len(self.inputs)
+        try:
+            called = self.parameters.with_defaults(tensors, {})
+        except TypeError:
+            return -1
+        in_order = [leaf.index for leaf in self.arguments.leaves if isinstance(leaf, TensorIndex)]
+        fits = self._matches(*take_apart(called)) and in_order == list(range(len(tensors)))
+        return len(tensors) if fits else -1
 
-    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        known = self.arguments.nesting
-        leaves, nesting = take_apart((args, kwargs), known)
-        if nesting != known:
-            raise InputError(
-                f"the arguments are nested as {_show(nesting)}; the module was converted for {_show(known)}"
-            )
-        tensors = []
-        for leaf, expected in zip(leaves, self.arguments.leaves, strict=True):
-            if isinstance(expected, TensorIndex):
-                tensors.append(leaf)
-            elif isinstance(leaf, torch.Tensor) or leaf != expected:
-                raise InputError(f"an argument is {leaf!r}; the module was converted with {expected!r} in its place")
-        return tensors
+    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        bound = self.parameters.with_defaults(args, kwargs)
+        leaves, nesting = take_apart(bound, self.arguments.nesting)
+        if not self._matches(leaves, nesting):
+            raise misfit_of_arguments(self, *bound)
+        pairs = zip(leaves, self.arguments.leaves, strict=True)
+        return [leaf for leaf, expected in pairs if isinstance(expected, TensorIndex)]
+
+    def _matches(self, leaves: list[Any], nesting: Nesting) -> bool:
+        """Whether arguments are nested as those of the conversion, tensors and equal values where it had them."""
+        return nesting == self.arguments.nesting and all(
+            isinstance(leaf, torch.Tensor) if isinstance(expected, TensorIndex) else same_value(leaf, expected)
+            for leaf, expected in zip(leaves, self.arguments.leaves, strict=True)
+        )
+
+    def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InputError:
+        """Why a call that has a misfit is refused."""
+        sizes: dict[str, int] = {}
+        for index, (spec, tensor) in enumerate(zip(self.inputs, self._flatten(args, kwargs), strict=True)):
+            before = dict(sizes)
+            if not spec.admits(tensor, sizes):
+                return misfit_of_tensor(self, index, tensor, before)
+        return InputError("the arguments don't fit those that the module was converted with")
 
     def to_json(self) -> dict[str, Any]:
         """The signature as JSON values."""
         return {
-            "parameters": self.parameters,
+            "parameters": [each.to_json() for each in self.parameters.all],
             "arguments": self.arguments.to_json(),
             "inputs": [spec.to_json() for spec in self.inputs],
             "result": self.result.to_json(),
             "outputs": [spec.to_json() for spec in self.outputs],
             "written_inputs": self.written_inputs,
+            "is_of_forward": self.is_of_forward,
         }
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Signature:
         """The inverse of `to_json`."""
         return Signature(
-            parameters=tuple((name, kind, optional) for name, kind, optional in data["parameters"]),
+            parameters=Parameters(tuple(map(Parameter.from_json, data["parameters"]))),
             arguments=Structure.from_json(data["arguments"]),
             inputs=tuple(map(TensorSpec.from_json, data["inputs"])),
             result=Structure.from_json(data["result"]),
             outputs=tuple(map(TensorSpec.from_json, data["outputs"])),
             written_inputs=tuple(data["written_inputs"]),
+            is_of_forward=data.get("is_of_forward", True),
         )
 
 
@@ -251,42 +266,3 @@ def _is_parameter(name: str) -> bool:
 def _positional(count: int) -> Nesting:
     """The nesting of (args, kwargs) where all arguments are positional and none is nested."""
     return Nesting("tuple", tuple, children=(Nesting("tuple", tuple, children=(LEAF,) * count), Nesting("dict", dict)))
-
-
-def _show(nesting: Nesting) -> str:
-    args, kwargs = nesting.fill(itertools.repeat("*"))
-    shown = [repr(arg) for arg in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
-    return "(" + ", ".join(shown).replace("'*'", "*") + ")"
-
-
-def parameters_of(module: torch.nn.Module) -> tuple[tuple[str, str, bool], ...]:
-    """The parameters of a module's forward as a `Signature` keeps them."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    return tuple((p.name, p.kind.name, p.default is not p.empty) for p in parameters)
-
-
-def arguments_by_name(
-    parameters: tuple[tuple[str, str, bool], ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[tuple[str, Any]]:
-    """Bound arguments with the names of the parameters that take them; their tensors are in the order of the call's."""
-    named: list[tuple[str, Any]] = []
-    for position, (name, kind, _) in enumerate(parameters):
-        if kind == "VAR_POSITIONAL":
-            named.append((name, args[position:]))
-        elif position < len(args) and kind.startswith("POSITIONAL"):
-            named.append((name, args[position]))
-    return [*named, *kwargs.items()]
-
-
-def bind_arguments(
-    parameters: tuple[tuple[str, str, bool], ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """One form for all ways to pass the same arguments: positional wherever possible."""
-    signature = inspect.Signature(
-        [
-            inspect.Parameter(name, getattr(inspect.Parameter, kind), default=None if optional else inspect._empty)
-            for name, kind, optional in parameters
-        ]
-    )
-    bound = signature.bind(*args, **kwargs)
-    return bound.args, bound.kwargs

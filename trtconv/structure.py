@@ -151,6 +151,19 @@ def as_plain(tensor: torch.Tensor) -> torch.Tensor:
 _NO_DISPATCH = (torch.Tensor.__torch_dispatch__, torch._C._disabled_torch_dispatch_impl)
 
 
+def same_value(value: Any, expected: Any) -> bool:
+    """Whether two plain values are the same: 1, 1.0 and True differ, as their types do in torch's arithmetic."""
+    kind = _kind_of(expected)
+    if kind is None or kind is not _kind_of(value):
+        return False
+    return bool(value == expected) or (kind is float and value != value and expected != expected)
+
+
+def _kind_of(value: Any) -> type | None:
+    """The plain type that a value is of; bool before int, which it is too."""
+    return next((kind for kind in _PLAIN if isinstance(value, kind)), None)
+
+
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     """New containers with `function(leaf)` in the place of each leaf."""
     leaves, nesting = take_apart(value)

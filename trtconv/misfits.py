@@ -1,0 +1,149 @@
+"""What doesn't fit in a call of a converted module: what came, where, what is allowed, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trtconv.dtypes import name_of
+from trtconv.dynamic import Range
+from trtconv.errors import InputError
+from trtconv.structure import TensorIndex, map_leaves, paths_of_leaves, same_value, shown_path, take_apart
+
+if TYPE_CHECKING:
+    from trtconv.signature import Signature, TensorSpec
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class _Text(str):
+    """A text that stands in containers without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def misfit_of_arguments(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> InputError:
+    """The error for arguments that aren't nested as those of the conversion, or have other plain values."""
+    parameters = signature.parameters
+    came = dict(parameters.named(args, kwargs))
+    known = dict(parameters.named(*signature.arguments.fill([_Text(spec) for spec in signature.inputs])))
+    for name, expected in known.items():
+        if name not in came:
+            return InputError(
+                f"{name!r} is missing; the module was converted with {_shown(expected)}: pass it, or convert the module "
+                "again without it in the example input"
+            )
+        for place, value, model in _differences(name, came[name], expected):
+            what = "it takes a tensor there" if type(model) is _Text else "what isn't a tensor is fixed in the engine"
+            return InputError(
+                f"{place!r} is {_shown(value)}; the module was converted with {_shown(model)}, and {what}: pass that, or "
+                f"convert the module again with this {place} in the example input"
+            )
+    extra = next((name for name in came if name not in known), None)
+    if extra is None:
+        return InputError("the arguments aren't nested as those that the module was converted with")
+    return InputError(
+        f"{extra!r} is {_shown(came[extra])}; the module was converted without it: leave it out, or convert the module "
+        "again with it in the example input"
+    )
+
+
+def _differences(name: str, came: Any, known: Any) -> list[tuple[str, Any, Any]]:
+    """(place, what came, what is known) where an argument isn't as that of the conversion."""
+    model_leaves, model = take_apart(known)
+    leaves, nesting = take_apart(came, model)
+    if nesting != model:
+        return [(name, came, known)]
+    paths = paths_of_leaves([(name, known)])
+    return [
+        (shown_path(path), leaf, expected)
+        for (path, _), leaf, expected in zip(paths, leaves, model_leaves, strict=True)
+        if not (isinstance(leaf, torch.Tensor) if type(expected) is _Text else same_value(leaf, expected))
+    ]
+
+
+def misfit_of_tensor(signature: Signature, index: int, tensor: torch.Tensor, sizes: Mapping[str, int]) -> InputError:
+    """The error for an input tensor of another dtype or shape; `sizes` has those of the ranges before it."""
+    spec, path = signature.inputs[index], signature.path(index)
+    name = label(signature, index)
+    came = _shown(tensor)
+    if tensor.dtype is not spec.dtype:
+        return InputError(
+            f"{name} is {came}; the module was converted for {spec}: pass it as .to({spec.dtype}), or convert the "
+            f"module again with an example input of {name_of(tensor.dtype)}"
+        )
+    if tensor.dim() != len(spec.shape):
+        return InputError(
+            f"{name} is {came}; the module was converted for {spec}: another number of dimensions needs another "
+            "conversion"
+        )
+    unfit = {
+        dim: allowed
+        for dim, (size, allowed) in enumerate(zip(tensor.shape, spec.shape, strict=True))
+        if size != allowed and not (isinstance(allowed, Range) and size in allowed)
+    }
+    if not unfit:
+        return _misfit_of_equal_sizes(name, tensor, spec, sizes)
+    places = " and ".join(
+        f"size {tensor.shape[dim]} in dimension {dim}, where the module was converted for {_allowed(allowed)}"
+        for dim, allowed in unfit.items()
+    )
+    advice = ""
+    if signature.is_of_forward:
+        ranges: Any = {dim: _wider(allowed, tensor.shape[dim]) for dim, allowed in unfit.items()}
+        for key in reversed(path):
+            ranges = {key: ranges}
+        advice = f". To take these sizes too, convert the module again with dynamic_shapes={ranges!r}"
+    return InputError(f"{name} is {came}; {spec} is allowed. It has {places}{advice}")
+
+
+def _misfit_of_equal_sizes(name: str, tensor: torch.Tensor, spec: TensorSpec, sizes: Mapping[str, int]) -> InputError:
+    seen = dict(sizes)
+    for dim, (size, allowed) in enumerate(zip(tensor.shape, spec.shape, strict=True)):
+        if isinstance(allowed, Range) and seen.setdefault(allowed.name, size) != size:
+            return InputError(
+                f"{name} is {_shown(tensor)}, with size {size} in dimension {dim}; that is one size with others, which "
+                f"have {allowed.name} = {seen[allowed.name]}: pass equal sizes, or convert the module again with a range "
+                "of its own for each"
+            )
+    return InputError(f"{name} is {_shown(tensor)}; the module was converted for {spec}")
+
+
+def label(signature: Signature, index: int) -> str:
+    """An input by its place in the call, and by its name in the engine where a user gave it one."""
+    place, name = shown_path(signature.path(index)), signature.inputs[index].name
+    return repr(place) if name in (place, f"input_{index}") else f"{place!r} (input {name!r} of the engine)"
+
+
+def _allowed(size: int | Range | str) -> str:
+    if not isinstance(size, Range):
+        return str(size)
+    return f"{size.min} to {size.max}" + (f" in steps of {size.multiple_of}" if size.multiple_of > 1 else "")
+
+
+def _wider(allowed: int | Range | str, size: int) -> Any:
+    """A range that has this size too."""
+    if isinstance(allowed, str):
+        return size
+    low, best, high = (allowed.min, allowed.opt, allowed.max) if isinstance(allowed, Range) else (allowed,) * 3
+    return min(low, size), best, max(high, size)
+
+
+def _shown(value: Any) -> str:
+    """Nested containers as Python writes them, tensors by dtype and shape."""
+    return repr(map_leaves(_leaf, value))
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return _Text(f"{name_of(value.dtype)}{list(value.shape)}")
+    return (
+        value
+        if isinstance(value, (*_PLAIN, TensorIndex))
+        else _Text(f"a {type(value).__module__}.{type(value).__name__}")
+    )
