@@ -35,14 +35,14 @@ def misfit_of_arguments(signature: Signature, args: Sequence[Any], kwargs: Mappi
     for name, expected in known.items():
         if name not in came:
             return InputError(
-                f"{name!r} is missing; the module was converted with {_shown(expected)}: pass it, or convert the module "
-                "again without it in the example input"
+                f"{name!r} is missing; the module was converted with {_shown(expected)}: pass it, or convert the "
+                "module again without it in the example input"
             )
         for place, value, model in _differences(name, came[name], expected):
             what = "it takes a tensor there" if type(model) is _Text else "what isn't a tensor is fixed in the engine"
             return InputError(
-                f"{place!r} is {_shown(value)}; the module was converted with {_shown(model)}, and {what}: pass that, or "
-                f"convert the module again with this {place} in the example input"
+                f"{place!r} is {_shown(value)}; the module was converted with {_shown(model)}, and {what}: pass that, "
+                f"or convert the module again with this {place} in the example input"
             )
     extra = next((name for name in came if name not in known), None)
     if extra is None:
@@ -108,8 +108,8 @@ def _misfit_of_equal_sizes(name: str, tensor: torch.Tensor, spec: TensorSpec, si
         if isinstance(allowed, Range) and seen.setdefault(allowed.name, size) != size:
             return InputError(
                 f"{name} is {_shown(tensor)}, with size {size} in dimension {dim}; that is one size with others, which "
-                f"have {allowed.name} = {seen[allowed.name]}: pass equal sizes, or convert the module again with a range "
-                "of its own for each"
+                f"have {allowed.name} = {seen[allowed.name]}: pass equal sizes, or convert the module again with a "
+                "range of its own for each"
             )
     return InputError(f"{name} is {_shown(tensor)}; the module was converted for {spec}")
 

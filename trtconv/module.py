@@ -80,8 +80,8 @@ class TRTModule(torch.nn.Module):
             if tensor.device != device:
                 signature = self._loaded_plan().signature
                 raise InputError(
-                    f"{label(signature, index)} is on {tensor.device}, {label(signature, 0)} on {device}; all inputs have "
-                    "to be on one device: a GPU that TensorRT supports, or the CPU"
+                    f"{label(signature, index)} is on {tensor.device}, {label(signature, 0)} on {device}; all inputs "
+                    "have to be on one device: a GPU that TensorRT supports, or the CPU"
                 )
         return device
 
