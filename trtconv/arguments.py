@@ -16,8 +16,11 @@ from trtconv.structure import Structure
 KINDS = {
     kind.name: kind
     for kind in (
-        getattr(inspect.Parameter, name)
-        for name in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD", "VAR_POSITIONAL", "KEYWORD_ONLY", "VAR_KEYWORD")
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.KEYWORD_ONLY,
+        inspect.Parameter.VAR_KEYWORD,
     )
 }
 """How a parameter takes its argument, by the name of the kind."""
@@ -61,7 +64,7 @@ class Parameters:
     all: tuple[Parameter, ...]
 
     def __post_init__(self) -> None:
-        self._python  # noqa: B018  # it raises for what can't be a signature
+        inspect.Signature.bind_partial(self._python)  # made here, so that it raises here
 
     @staticmethod
     def of(module: torch.nn.Module) -> Parameters:

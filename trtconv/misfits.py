@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from trtconv.dtypes import name_of
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.structure import TensorIndex, map_leaves, paths_of_leaves, same_value, shown_path, take_apart
+from trtconv.structure import children_of, map_leaves, same_value, shown_path
 
 if TYPE_CHECKING:
     from trtconv.signature import Signature, TensorSpec
@@ -30,41 +30,56 @@ class _Text(str):
 def misfit_of_arguments(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> InputError:
     """The error for arguments that aren't nested as those of the conversion, or have other plain values."""
     parameters = signature.parameters
-    came = dict(parameters.named(args, kwargs))
-    known = dict(parameters.named(*signature.arguments.fill([_Text(spec) for spec in signature.inputs])))
-    for name, expected in known.items():
-        if name not in came:
+    came = _by_name(parameters.named(args, kwargs))
+    known = _by_name(parameters.named(*signature.arguments.fill([_Text(spec) for spec in signature.inputs])))
+    for key, expected in known.items():
+        name = key[0]
+        if key not in came:
             return InputError(
                 f"{name!r} is missing; the module was converted with {_shown(expected)}: pass it, or convert the "
                 "module again without it in the example input"
             )
-        for place, value, model in _differences(name, came[name], expected):
-            what = "it takes a tensor there" if type(model) is _Text else "what isn't a tensor is fixed in the engine"
+        for path, value, model in _differences((name,), came[key], expected):
+            kind = "" if isinstance(value, torch.Tensor) or type(model) is not _Text else "; it takes a tensor there"
             return InputError(
-                f"{place!r} is {_shown(value)}; the module was converted with {_shown(model)}, and {what}: pass that, "
-                f"or convert the module again with this {place} in the example input"
+                f"{shown_path(path)!r} is {_shown(value)}; the module was converted with {_shown(model)}{kind}. "
+                "Pass that, or convert the module again with what came in the example input: only tensors can differ "
+                "from call to call"
             )
-    extra = next((name for name in came if name not in known), None)
+    extra = next((key for key in came if key not in known), None)
     if extra is None:
         return InputError("the arguments aren't nested as those that the module was converted with")
     return InputError(
-        f"{extra!r} is {_shown(came[extra])}; the module was converted without it: leave it out, or convert the module "
-        "again with it in the example input"
+        f"{extra[0]!r} is {_shown(came[extra])}; the module was converted without it: leave it out, or convert the "
+        "module again with it in the example input"
     )
 
 
-def _differences(name: str, came: Any, known: Any) -> list[tuple[str, Any, Any]]:
-    """(place, what came, what is known) where an argument isn't as that of the conversion."""
-    model_leaves, model = take_apart(known)
-    leaves, nesting = take_apart(came, model)
-    if nesting != model:
-        return [(name, came, known)]
-    paths = paths_of_leaves([(name, known)])
-    return [
-        (shown_path(path), leaf, expected)
-        for (path, _), leaf, expected in zip(paths, leaves, model_leaves, strict=True)
-        if not (isinstance(leaf, torch.Tensor) if type(expected) is _Text else same_value(leaf, expected))
-    ]
+def _by_name(named: list[tuple[str, Any]]) -> dict[tuple[str, int], Any]:
+    """By name and number: an extra keyword may be called like ``*args`` or a positional-only parameter."""
+    seen: dict[tuple[str, int], Any] = {}
+    for name, value in named:
+        seen[name, int((name, 0) in seen)] = value
+    return seen
+
+
+def _differences(path: tuple[Any, ...], came: Any, known: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
+    """(path, what came, what is known) where an argument isn't as that of the conversion."""
+    models, values = _children(known), _children(came)
+    if models is None or values is None:
+        fits = isinstance(came, torch.Tensor) if type(known) is _Text else same_value(came, known)
+        if not fits:
+            yield path, came, known
+    elif type(came) is not type(known) or models.keys() != values.keys():
+        yield path, came, known
+    else:
+        for key, model in models.items():
+            yield from _differences((*path, key), values[key], model)
+
+
+def _children(value: Any) -> dict[Any, Any] | None:
+    found = children_of(value)
+    return found and dict(zip(found[0].keys or range(len(found[1])), found[1], strict=True))
 
 
 def misfit_of_tensor(signature: Signature, index: int, tensor: torch.Tensor, sizes: Mapping[str, int]) -> InputError:
@@ -90,16 +105,19 @@ def misfit_of_tensor(signature: Signature, index: int, tensor: torch.Tensor, siz
     if not unfit:
         return _misfit_of_equal_sizes(name, tensor, spec, sizes)
     places = " and ".join(
-        f"size {tensor.shape[dim]} in dimension {dim}, where the module was converted for {_allowed(allowed)}"
-        for dim, allowed in unfit.items()
+        f"size {tensor.shape[dim]} in dimension {dim} has to be {_allowed(allowed)}" for dim, allowed in unfit.items()
     )
     advice = ""
     if signature.is_of_forward:
-        ranges: Any = {dim: _wider(allowed, tensor.shape[dim]) for dim, allowed in unfit.items()}
+        ranges: Any = {
+            dim: _wider(allowed, tensor.shape[dim])
+            for dim, allowed in enumerate(spec.shape)
+            if dim in unfit or isinstance(allowed, Range)
+        }
         for key in reversed(path):
             ranges = {key: ranges}
-        advice = f". To take these sizes too, convert the module again with dynamic_shapes={ranges!r}"
-    return InputError(f"{name} is {came}; {spec} is allowed. It has {places}{advice}")
+        advice = f". To take such sizes too, convert the module again with dynamic_shapes={ranges!r}"
+    return InputError(f"{name} is {came}; the module was converted for {spec}: {places}{advice}")
 
 
 def _misfit_of_equal_sizes(name: str, tensor: torch.Tensor, spec: TensorSpec, sizes: Mapping[str, int]) -> InputError:
@@ -107,9 +125,9 @@ def _misfit_of_equal_sizes(name: str, tensor: torch.Tensor, spec: TensorSpec, si
     for dim, (size, allowed) in enumerate(zip(tensor.shape, spec.shape, strict=True)):
         if isinstance(allowed, Range) and seen.setdefault(allowed.name, size) != size:
             return InputError(
-                f"{name} is {_shown(tensor)}, with size {size} in dimension {dim}; that is one size with others, which "
-                f"have {allowed.name} = {seen[allowed.name]}: pass equal sizes, or convert the module again with a "
-                "range of its own for each"
+                f"{name} is {_shown(tensor)}, with size {size} in dimension {dim}; the other inputs have "
+                f"{allowed.name} = {seen[allowed.name]}, which is the same size: pass equal sizes, or convert the "
+                "module again with a range for each"
             )
     return InputError(f"{name} is {_shown(tensor)}; the module was converted for {spec}")
 
@@ -142,8 +160,5 @@ def _shown(value: Any) -> str:
 def _leaf(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return _Text(f"{name_of(value.dtype)}{list(value.shape)}")
-    return (
-        value
-        if isinstance(value, (*_PLAIN, TensorIndex))
-        else _Text(f"a {type(value).__module__}.{type(value).__name__}")
-    )
+    kind = type(value)
+    return value if isinstance(value, _PLAIN) else _Text(f"a {kind.__module__}.{kind.__qualname__}")

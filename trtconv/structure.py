@@ -156,7 +156,7 @@ def same_value(value: Any, expected: Any) -> bool:
     kind = _kind_of(expected)
     if kind is None or kind is not _kind_of(value):
         return False
-    return bool(value == expected) or (kind is float and value != value and expected != expected)
+    return repr(float(value)) == repr(float(expected)) if kind is float else bool(value == expected)
 
 
 def _kind_of(value: Any) -> type | None:
