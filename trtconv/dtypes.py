@@ -71,3 +71,15 @@ def to_torch(data_type: Any) -> torch.dtype:
 def name_of(dtype: torch.dtype) -> str:
     """The name of a dtype without its module: "float32"."""
     return str(dtype).removeprefix("torch.")
+
+
+def of_name(name: str) -> torch.dtype:
+    """The dtype of a name that `name_of` gave, of those that a converted module's inputs and outputs have.
+
+    Raises:
+        ValueError: none of them has this name.
+    """
+    known = {name_of(dtype): dtype for dtype in (*_NAMES, torch.float64)}
+    if name not in known:
+        raise ValueError(f"{name!r} is no dtype of an input or output; allowed are {', '.join(known)}")
+    return known[name]

@@ -160,12 +160,20 @@ class TRTModule(torch.nn.Module):
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         if "plan" not in own:
             missing_keys.append(prefix + "plan")
+            if own:
+                shown = ", ".join(sorted(own)[:3])
+                error_msgs.append(
+                    f"{prefix or 'the state'} holds {shown}, as the weights of an unconverted module "
+                    "do: load them there, convert that module, and load the converted module's state_dict() here"
+                )
             return
         try:
             plan = Plan.from_state(own)
         except ValueError as error:
-            error_msgs.append(str(error))
+            error_msgs.append(f"{prefix}plan: {error}")
             return
+        if strict:
+            unexpected_keys += [prefix + name for name in own.keys() - plan.to_state().keys()]
         if not local_metadata.get("assign_to_params_buffers", False):
             plan = copy.deepcopy(plan)
         self.plan, self._runners = plan, {}

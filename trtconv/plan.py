@@ -75,6 +75,8 @@ class Plan:
         """
         try:
             header = json.loads(bytes(state["plan"].cpu().numpy()))
+            if not isinstance(header, dict) or "format" not in header:
+                raise ValueError("this is no saved plan of trtconv: its header has no format")
             if header["format"] != FORMAT:
                 raise ValueError(
                     f"the plan has format {header['format']}; this trtconv reads {FORMAT}: convert the module again, "
@@ -87,6 +89,46 @@ class Plan:
                 graph = None if entry["graph"] is None else from_state(entry["graph"], weights)
                 engine = state[f"segment_{number}.engine"]
                 segments.append(Segment(tuple(entry["inputs"]), tuple(entry["outputs"]), engine, graph))
-            return Plan(Signature.from_json(header["signature"]), tuple(segments), header["provenance"])
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            plan = Plan(Signature.from_json(header["signature"]), tuple(segments), header["provenance"])
+            _check(plan)
+            return plan
+        except _DAMAGE as error:
             raise ValueError(f"this is no saved plan of trtconv, or a damaged one: {error!r}") from error
+
+
+_DAMAGE = (
+    AttributeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
+)
+"""What reading damaged data raises in Python and torch."""
+
+
+def _check(plan: Plan) -> None:
+    """Raise `ValueError` unless the parts of a plan fit together."""
+    signature = plan.signature
+    signature.arguments.check_tensors(len(signature.inputs))
+    signature.result.check_tensors(len(signature.outputs))
+    if not all(type(place) is int and 0 <= place < len(signature.inputs) for place in signature.written_inputs):
+        raise ValueError(f"the plan writes to inputs {signature.written_inputs}; there are {len(signature.inputs)}")
+    known = {spec.name for spec in signature.inputs}
+    for number, segment in enumerate(plan.segments):
+        if not isinstance(segment.engine, torch.Tensor) or segment.engine.dtype is not torch.uint8:
+            raise ValueError(f"the engine of segment {number} isn't a tensor of bytes")
+        graph = segment.graph
+        if graph is not None and (
+            set(graph.inputs) != set(segment.inputs) or set(graph.outputs) != set(segment.outputs)
+        ):
+            raise ValueError(f"segment {number} has other inputs or outputs than its network")
+        if unknown := set(segment.inputs) - known:
+            raise ValueError(f"segment {number} reads {sorted(unknown)}, which nothing before it makes")
+        known |= set(segment.outputs)
+    if unknown := {spec.name for spec in signature.outputs} - known:
+        raise ValueError(f"no segment makes the outputs {sorted(unknown)}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trtconv.arguments import Parameter, Parameters
-from trtconv.dtypes import engine_dtype, name_of
+from trtconv.dtypes import engine_dtype, name_of, of_name
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
 from trtconv.misfits import misfit_of_arguments, misfit_of_tensor
@@ -73,7 +73,7 @@ class TensorSpec:
         """The inverse of `to_json`."""
         name, dtype, shape = data
         sizes = tuple(_range_from_json(size) if isinstance(size, dict) else size for size in shape)
-        return TensorSpec(name, getattr(torch, dtype), sizes)
+        return TensorSpec(name, of_name(dtype), sizes)
 
 
 def _range_from_json(data: Mapping[str, Any]) -> Range:

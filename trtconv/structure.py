@@ -225,9 +225,27 @@ class Structure:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Structure:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the leaves aren't as many as the nesting has, or no plain values.
+        """
         leaves = tuple(TensorIndex(x["tensor"]) if "tensor" in x else x["value"] for x in data["leaves"])
-        return Structure(_decode(data["nesting"]), leaves)
+        nesting = _decode(data["nesting"])
+        odd = [x for x in leaves if not isinstance(x.index if isinstance(x, TensorIndex) else x, _PLAIN)]
+        if odd or _leaf_count(nesting) != len(leaves):
+            raise ValueError(f"a nesting of {_leaf_count(nesting)} leaves has the leaves {str(leaves)[:200]}")
+        return Structure(nesting, leaves)
+
+    def check_tensors(self, count: int) -> None:
+        """Raise `ValueError` unless the tensors of the structure are those of a list of this length."""
+        used = {x.index for x in self.leaves if isinstance(x, TensorIndex)}
+        if used - set(range(count)):
+            raise ValueError(f"a structure names the tensors {sorted(map(str, used))}; there are {count}")
+
+
+def _leaf_count(nesting: Nesting) -> int:
+    return 1 if nesting.kind == "leaf" else sum(map(_leaf_count, nesting.children))
 
 
 def _name_of(cls: Any) -> str:
@@ -258,22 +276,34 @@ def _decode(data: Any) -> Nesting:
     keys = tuple(data.get("keys", ()))
     children = tuple(_decode(child) for child in data[kind])
     if kind == "return_type":
-        return Nesting(kind, getattr(torch.return_types, data["class"][1]), keys, children)
+        return Nesting(kind, _return_type(data["class"][1], len(children)), keys, children)
     if kind in _STAND_INS:
+        if len(keys) != len(children) or not all(isinstance(key, str) and key.isidentifier() for key in keys):
+            raise ValueError(f"a saved {kind} has {len(children)} values for the fields {keys}")
         found = _loaded_class(*data["class"])
         if not _is_such(kind, found, keys):
             found = _STAND_INS[kind](data["class"][1].rpartition(".")[2], keys)
         return Nesting(kind, found, keys, children)
     if kind not in _KINDS or kind == "node":
         raise KeyError(kind)
+    if kind in ("dict", "OrderedDict") and len(set(keys)) != len(children):
+        raise ValueError(f"a saved {kind} has {len(children)} values for the keys {keys}")
     return Nesting(kind, {"tuple": tuple, "list": list, "size": torch.Size}.get(kind, dict), keys, children)
 
 
+def _return_type(name: str, count: int) -> Any:
+    """The class of `torch.return_types` of this name, with as many fields."""
+    found = vars(torch.return_types).get(name)
+    if not (isinstance(found, type) and issubclass(found, tuple) and getattr(found, "n_sequence_fields", -1) == count):
+        raise ValueError(f"torch.return_types has no {name!r} of {count} fields")
+    return found
+
+
 def _loaded_class(module: str, qualname: str) -> Any:
-    """The class of this name if its module is loaded: nothing is imported for a saved name."""
+    """The class of this name if its module is loaded: nothing is imported, or run, for a saved name."""
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
+        found = getattr(found, "__dict__", {}).get(part)
     return found
 
 

@@ -47,7 +47,7 @@ def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
     """
     try:
         state = json.loads(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the state of a graph is not JSON: {error}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError("the text is not the state of a graph")
@@ -58,12 +58,9 @@ def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
             _names(state["inputs"]),
             _names(state["outputs"]),
             tuple(_layer(layer, tensors) for layer in state["layers"]),
-            {
-                name: TensorType(DataType[dtype], tuple(int(size) for size in shape))
-                for name, (dtype, shape) in state["tensors"].items()
-            },
+            {name: TensorType(DataType[dtype], _shape(shape)) for name, (dtype, shape) in state["tensors"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"the state of a graph is damaged: {type(error).__name__}: {error}") from error
     _check(graph)
     return graph
@@ -110,6 +107,12 @@ def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 def _names(items: Any) -> tuple[str, ...]:
     return tuple(_text(item) for item in items)
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    if not all(type(size) is int and -1 <= size < 2**63 for size in sizes):
+        raise ValueError(f"{sizes!r} should be a shape: sizes, or -1")
+    return tuple(sizes)
 
 
 def _text(value: Any) -> str:

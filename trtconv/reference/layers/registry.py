@@ -89,7 +89,7 @@ def prepare(layer: Layer, graph: Graph, device: torch.device) -> Kernel:
         raise NotImplementedError(f"{layer}: {error}") from error
     except KeyError as error:
         raise ValueError(f"{layer} has no or an unknown {error}") from error
-    except ValueError as error:
+    except (AttributeError, IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{layer}: {error}") from error
 
 
