@@ -80,6 +80,16 @@ class Parameters:
             ]
         )
 
+    @property
+    def positional(self) -> int:
+        """How many parameters take an argument by position, beside ``*args``."""
+        return sum(each.kind.startswith("POSITIONAL") for each in self.all)
+
+    @property
+    def takes_any_number(self) -> bool:
+        """Whether there is a parameter ``*args``."""
+        return any(each.kind == "VAR_POSITIONAL" for each in self.all)
+
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, positional wherever possible.
 

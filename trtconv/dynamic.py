@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from trtconv.arguments import Parameters
 from trtconv.structure import children_of, paths_of_leaves, shown_path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False, repr=False)
 class Dim:
-    """A size that may vary from call to call.
+    """A size that may vary from call to call: ``Dim(min, max)`` or ``Dim(min, opt, max)``, as in a tuple.
 
     Dimensions with the same name, or given the same `Dim` object, always have the same size.
 
@@ -22,13 +23,46 @@ class Dim:
         opt: The size to optimize for; by default that of the example input.
         name: A name for messages and for equal dimensions.
         multiple_of: Only multiples of this are sizes: 32 for a network that halves its maps five times.
+
+    Raises:
+        TypeError: the sizes are neither two nor three, or one is given twice.
+        ValueError: they aren't 0 <= min <= opt <= max, or no multiples of `multiple_of`.
     """
 
     min: int
+    opt: int | None
     max: int
-    opt: int | None = None
-    name: str | None = None
-    multiple_of: int = 1
+    name: str | None
+    multiple_of: int
+
+    def __init__(
+        self,
+        *sizes: int,
+        min: int | None = None,
+        opt: int | None = None,
+        max: int | None = None,
+        name: str | None = None,
+        multiple_of: int = 1,
+    ) -> None:
+        given = {"min": min, "opt": opt, "max": max}
+        places = {0: (), 1: ("min",), 2: ("min", "max"), 3: ("min", "opt", "max")}.get(len(sizes))
+        if places is None or any(given[place] is not None for place in places):
+            raise TypeError("Dim takes (min, max), (min, opt, max), or each of them once by name")
+        given |= dict(zip(places, sizes, strict=True))
+        low, best, high = given.values()
+        whole = [size for size in (low, best, high, multiple_of) if type(size) is int]
+        if low is None or high is None or len(whole) != 4 - (best is None):
+            raise ValueError(f"a dynamic size needs whole numbers for min and max, not {low!r} and {high!r}")
+        for field, value in {**given, "name": name, "multiple_of": multiple_of}.items():
+            object.__setattr__(self, field, value)
+        _Limits(low, best, high, multiple_of=multiple_of).settled(repr(self), low)
+
+    def __repr__(self) -> str:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        shown = [
+            f"{n}={value!r}" for n, value in fields.items() if value is not None and (n, value) != ("multiple_of", 1)
+        ]
+        return f"Dim({', '.join(shown)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,7 +285,7 @@ def _step_of(place: str, given: Any) -> int:
     return int(given.fn(1))
 
 
-def infer_dynamic_shapes(examples: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def infer_dynamic_shapes(examples: Iterable[Any], module: Any = None) -> dict[str, Any]:
     """Find which sizes vary in a data set, for the option `dynamic_shapes` of `trtconv.convert`.
 
     A size that isn't the same in all examples becomes a `Dim` from the least to the largest that occurs,
@@ -259,15 +293,19 @@ def infer_dynamic_shapes(examples: Iterable[Mapping[str, Any]]) -> dict[str, Any
     is one size if it is equal in each example.
 
     Args:
-        examples: For each example the module's arguments by name, nested as the module takes them:
-            ``({"x": batch} for batch in loader)``.
+        examples: A `DataLoader`, or anything else that gives examples. Each is a dict of the module's arguments by
+            name, nested as the module takes them, or, with `module`, a tensor, which is its first argument, or a
+            tuple or list of its first arguments. What is more than the module takes (labels) is left out.
+        module: The module that is to be converted, for the names of its parameters.
 
     Returns: what `dynamic_shapes` takes; {} if no size varies.
 
     Raises:
-        ValueError: there are no examples, or they differ in their arguments, nesting or ranks.
+        ValueError: there are no examples, they differ in their arguments, nesting or ranks, or they aren't by name and
+            no module is given.
     """
-    seen = [_tensors_by_path(example) for example in examples]
+    parameters = None if module is None else Parameters.of(module)
+    seen = [_tensors_by_path(_by_name(example, parameters)) for example in examples]
     if not seen:
         raise ValueError("there are no examples to find sizes in")
     for each in seen:
@@ -282,9 +320,23 @@ def infer_dynamic_shapes(examples: Iterable[Mapping[str, Any]]) -> dict[str, Any
             sizes = tuple(each[path][dim] for each in seen)
             if min(sizes) < max(sizes):
                 place = f"{'.'.join(map(str, path))}.{dim}"
-                limits = Dim(min(sizes), max(sizes), sizes[middle], place)
+                limits = Dim(min(sizes), sizes[middle], max(sizes), name=place)
                 _put(result, (*path, dim), dims.setdefault((dim, sizes), limits))
     return result
+
+
+def _by_name(example: Any, parameters: Parameters | None) -> Mapping[str, Any]:
+    """An example's arguments by the names of the parameters that take them."""
+    if isinstance(example, Mapping):
+        return example
+    if parameters is None:
+        raise ValueError(
+            f"an example is a {type(example).__name__}; give dicts of arguments by name, or the module for their "
+            "names: infer_dynamic_shapes(loader, module)"
+        )
+    args = tuple(example) if isinstance(example, (tuple, list)) else (example,)
+    count = len(args) if parameters.takes_any_number else parameters.positional
+    return dict(parameters.named(args[:count], {}))
 
 
 def _tensors_by_path(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class TRTModule(torch.nn.Module):
         super().__init__()
         self.plan = plan
         self._runners: dict[torch.device, list[_SegmentRunner]] = {}
+        self._told_of_gradients = False
         self.eval()
 
     # -- calling --------------------------------------------------------------------------------
@@ -42,7 +44,7 @@ class TRTModule(torch.nn.Module):
         """Run the converted module.
 
         Args: as the module that was converted takes them: tensors of the same shapes and dtypes, nested
-        in the same way, all on one device.
+        in the same way, all on one device. Under autocast, floats of its other dtypes are cast to those.
 
         Returns: what that module returns, with the same nesting, dtypes and device. The tensors are new:
         none is an input or a view of one, whatever that module does.
@@ -55,6 +57,8 @@ class TRTModule(torch.nn.Module):
         tensors = plan.signature.bind(args, kwargs)
         if any(type(tensor) is not torch.Tensor for tensor in tensors):
             tensors = list(map(as_plain, tensors))
+        if not self._told_of_gradients and torch.is_grad_enabled():
+            self._tell_of_gradients(tensors)
         device = self._device_of(tensors)
         if plan.signature.written_inputs:
             plan.signature.check_written(tensors)
@@ -71,6 +75,18 @@ class TRTModule(torch.nn.Module):
             for place, new in zip(reversed(plan.signature.written_inputs), reversed(outputs), strict=False):
                 tensors[place].copy_(new)
         return plan.signature.result.fill(outputs)
+
+    def _tell_of_gradients(self, tensors: list[torch.Tensor]) -> None:
+        """Warn once where a gradient would end here."""
+        place = next((index for index, tensor in enumerate(tensors) if tensor.requires_grad), None)
+        if place is None:
+            return
+        self._told_of_gradients = True
+        warnings.warn(
+            f"{label(self._loaded_plan().signature, place)} requires a gradient, which ends here: a converted module "
+            "computes none. Train the original module; to run this one, call it under torch.no_grad()",
+            stacklevel=5,  # where the module is called
+        )
 
     def _device_of(self, tensors: list[torch.Tensor]) -> torch.device:
         if not tensors:

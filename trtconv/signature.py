@@ -134,9 +134,14 @@ class Signature:
         # The common case, without kwargs, is decided by counting.
         tensors = list(args) if not kwargs and len(args) == self._leading else self._flatten(args, kwargs)
         sizes: dict[str, int] = {}
-        for spec, tensor in zip(self.inputs, tensors, strict=True):
-            if not spec.admits(tensor, sizes):
-                raise self._misfit(args, kwargs)
+        for index, (spec, tensor) in enumerate(zip(self.inputs, tensors, strict=True)):
+            if spec.admits(tensor, sizes):
+                continue
+            if index not in self.written_inputs:
+                tensors[index] = _autocast(tensor, spec)
+            if not spec.admits(tensors[index], sizes):
+                self._flatten(args, kwargs)
+                raise self._misfit(tensors)
         if len(self.profiles) > 1:
             self._check_profiles(sizes)
         return tensors
@@ -215,10 +220,10 @@ class Signature:
             for leaf, expected in zip(leaves, self.arguments.leaves, strict=True)
         )
 
-    def _misfit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InputError:
-        """Why a call that has a misfit is refused."""
+    def _misfit(self, tensors: Sequence[torch.Tensor]) -> InputError:
+        """Why tensors, of which one doesn't fit, are refused."""
         sizes: dict[str, int] = {}
-        for index, (spec, tensor) in enumerate(zip(self.inputs, self._flatten(args, kwargs), strict=True)):
+        for index, (spec, tensor) in enumerate(zip(self.inputs, tensors, strict=True)):
             before = dict(sizes)
             if not spec.admits(tensor, sizes):
                 return misfit_of_tensor(self, index, tensor, before)
@@ -248,6 +253,16 @@ class Signature:
             written_inputs=tuple(data["written_inputs"]),
             is_of_forward=data.get("is_of_forward", True),
         )
+
+
+_AUTOCAST = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def _autocast(tensor: Any, spec: TensorSpec) -> Any:
+    """An input of another of autocast's dtypes, which comes from a parent under autocast, in that which is taken."""
+    if not isinstance(tensor, torch.Tensor) or tensor.dtype not in _AUTOCAST or spec.dtype not in _AUTOCAST:
+        return tensor
+    return tensor.to(spec.dtype) if torch.is_autocast_enabled(tensor.device.type) else tensor
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:

@@ -76,6 +76,9 @@ class Interpreter:
         """
         device = self._device_of(feeds)
         # What a call enters costs as much as a small layer: no context that wouldn't change anything.
+        if torch.is_autocast_enabled(device.type):
+            with torch.no_grad(), torch.autocast(device.type, enabled=False):
+                return self._run(feeds, device, observe)
         if torch.is_grad_enabled():
             with torch.no_grad():
                 return self._run(feeds, device, observe)
