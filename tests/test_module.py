@@ -243,7 +243,7 @@ def test_damaged_and_foreign_state(tmp_path):
     damaged = dict(state, plan=state["plan"][: len(state["plan"]) // 2])
     with pytest.raises(RuntimeError, match="damaged"):
         module.load_state_dict(damaged)
-    text = bytes(state["plan"].numpy()).replace(b'"format": 1', b'"format": 9')
+    text = bytes(state["plan"].numpy()).replace(b'"format": 2', b'"format": 9')
     other = dict(state, plan=torch.frombuffer(bytearray(text), dtype=torch.uint8))
     with pytest.raises(RuntimeError, match="format 9"):
         module.load_state_dict(other)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import trtconv
@@ -43,6 +44,26 @@ def test_states_of_older_releases_load():
     assert result["n"] == 7 and type(result["pair"]).__name__ == "Pair"
     torch.testing.assert_close(result["pair"].left, saved["expected"])
     assert torch.equal(result["pair"].right[0].indices, saved["x"].max(1).indices)
+
+
+def test_states_can_be_saved_by_safetensors(tmp_path):
+    converted = trtconv.convert(Made().eval(), torch.randn(4, 3))
+    save_file(converted.state_dict(), tmp_path / "made.safetensors")
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(load_file(tmp_path / "made.safetensors"))
+    x = torch.randn(4, 3)
+    assert torch.equal(loaded(x)["all"][0], converted(x)["all"][0])
+    assert torch.equal(loaded(x)["best"].indices, converted(x)["best"].indices)
+    strides = [
+        [
+            value.stride()
+            for layer in each.plan.segments[0].graph.layers
+            for value in layer.attributes.values()
+            if isinstance(value, torch.Tensor)
+        ]
+        for each in (converted, loaded)
+    ]
+    assert strides[0] == strides[1] and (1, 3) in strides[0]  # products by columns round as PyTorch's do
 
 
 @pytest.mark.parametrize("name", ["load", "float33", "Tensor", "", 3, None, {}])

@@ -12,7 +12,9 @@ import torch
 from trtconv.reference import Graph, from_state, to_state
 from trtconv.signature import Signature
 
-FORMAT = 1
+FORMAT = 2
+READ = (1, 2)
+"""The formats that can be read: in 2 parameters have their defaults, and weights may be stored by columns."""
 
 
 @dataclasses.dataclass
@@ -77,9 +79,9 @@ class Plan:
             header = json.loads(bytes(state["plan"].cpu().numpy()))
             if not isinstance(header, dict) or "format" not in header:
                 raise ValueError("this is no saved plan of trtconv: its header has no format")
-            if header["format"] != FORMAT:
+            if header["format"] not in READ:
                 raise ValueError(
-                    f"the plan has format {header['format']}; this trtconv reads {FORMAT}: convert the module again, "
+                    f"the plan has format {header['format']}; this trtconv reads {READ}: convert the module again, "
                     "or install the version of trtconv that saved it"
                 )
             segments = []

@@ -12,13 +12,14 @@ import torch
 from trtconv.reference.graph import DataType, Graph, Layer, TensorType
 
 _FORMAT = "trtconv.reference.graph"
-_VERSION = 1
+_VERSION = 2
+_READ = (1, 2)
 
 
 def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
     """Turn a graph into JSON text and the tensors that it refers to by key.
 
-    The tensors are the graph's own, not copies.
+    The tensors are contiguous, and the graph's own, not copies, unless they lie neither by rows nor by columns.
     """
     tensors: dict[str, torch.Tensor] = {}
     layers = []
@@ -51,7 +52,7 @@ def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
         raise ValueError(f"the state of a graph is not JSON: {error}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise ValueError("the text is not the state of a graph")
-    if state.get("version") != _VERSION:
+    if state.get("version") not in _READ:
         raise ValueError(f"the state has version {state.get('version')}, this is version {_VERSION}")
     try:
         graph = Graph(
@@ -88,8 +89,10 @@ def _layer(state: Any, tensors: Mapping[str, torch.Tensor]) -> Layer:
 
 def _encode(value: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
-        tensors[key] = value
-        return {"tensor": key}
+        # What is stored is contiguous, as safetensors wants it; weights that lie by columns are stored as they lie.
+        by_columns = value.dim() > 1 and not value.is_contiguous() and value.mT.is_contiguous()
+        tensors[key] = value.mT if by_columns else value.contiguous()
+        return {"tensor": key, "by_columns": True} if by_columns else {"tensor": key}
     if isinstance(value, tuple):
         return [_encode(item, f"{key}.{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
@@ -101,7 +104,12 @@ def _decode(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     if isinstance(value, list):
         return tuple(_decode(item, tensors) for item in value)
     if isinstance(value, dict):
-        return float(value["float"]) if "float" in value else tensors[value["tensor"]]
+        if "float" in value:
+            return float(value["float"])
+        tensor = tensors[value["tensor"]]
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{value['tensor']!r} is a {type(tensor).__name__}, not a tensor")
+        return tensor.mT if value.get("by_columns", False) else tensor
     return value
 
 
