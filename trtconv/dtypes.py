@@ -79,7 +79,7 @@ def of_name(name: str) -> torch.dtype:
     Raises:
         ValueError: none of them has this name.
     """
-    known = {name_of(dtype): dtype for dtype in (*_NAMES, torch.float64)}
+    known = {name_of(dtype): dtype for dtype in (*_NAMES, *_IN_ENGINES)}
     if name not in known:
         raise ValueError(f"{name!r} is no dtype of an input or output; allowed are {', '.join(known)}")
     return known[name]
