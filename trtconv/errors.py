@@ -31,6 +31,10 @@ class ConverterError(BuildError):
     """A converter fails, or leaves no result, or another one than PyTorch's; the message names it and its line."""
 
 
+class FrozenValueWarning(UserWarning):
+    """The forward pass uses a value that differs from call to call; the converted module always uses the same."""
+
+
 class PrecisionWarning(UserWarning):
     """Something is computed less precisely than in PyTorch."""
 

@@ -13,6 +13,7 @@ import torch
 
 from trtconv.capture.agreement import check_agreement
 from trtconv.capture.quiet import quiet
+from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
 from trtconv.capture.symbols import Symbols
@@ -76,9 +77,27 @@ def capture(
     given = iter([leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor)] if shapes is None else shapes)
     sizes = [tuple(next(given)) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
     run = functools.partial(_run, module, leaves, nesting, takes, own_functions, constant_values or {})
+    before = State.of(module)
+    captured, after = _capture_sizes(run, leaves, sizes)
+    if before.moved(after):
+
+        def call() -> Trace:
+            result = run([tuple(leaf.shape) if isinstance(leaf, torch.Tensor) else None for leaf in leaves])
+            result.left.restore_attributes()
+            return result.captured().trace
+
+        warn_of_frozen_values(module, before, after, call)
+    return captured
+
+
+def _capture_sizes(
+    run: Callable[..., _Run], leaves: Sequence[Any], sizes: Sequence[Sequence[SizeSpec] | None]
+) -> tuple[Captured, State]:
+    """Capture for these sizes; the state is that after the first pass."""
     ranges = sorted({size for each in sizes if each for size in each if isinstance(size, Range)}, key=str)
     if not ranges:
-        return run(sizes).captured()
+        result = run(sizes)
+        return result.captured(), result.left
     try:
         return _capture_ranges(run, leaves, sizes, ranges, distinct=True)
     except (CaptureError, RuntimeError):
@@ -93,7 +112,7 @@ def _capture_ranges(
     ranges: Sequence[Range],
     *,
     distinct: bool,
-) -> Captured:
+) -> tuple[Captured, State]:
     """Capture with symbols, and see that the ends of the ranges, among others, give the same calls."""
     examples = [leaf for leaf, each in zip(leaves, sizes, strict=True) if each is not None]
     fixed = {size for each in sizes if each for size in each if isinstance(size, int)}
@@ -119,7 +138,7 @@ def _capture_ranges(
                 if point.decision:
                     raise CaptureError(point.decision) from None
                 raise
-    return symbolic.captured()
+    return symbolic.captured(), symbolic.left
 
 
 @dataclasses.dataclass
@@ -131,6 +150,8 @@ class _Run:
     outputs: list[torch.Tensor]
     result: Structure
     written: tuple[int, ...]
+    left: State
+    """What the forward pass left in the module and the generators, before it was undone."""
 
     def live_calls(self) -> list[Call]:
         """The calls that the outputs need."""
@@ -191,7 +212,7 @@ def _run_on(
                 written.append(place_among_inputs)
                 outputs.append(after)
         _check_unchanged(state, module, session, outputs)
-    return _Run(session, list(inputs.values()), outputs, structure, tuple(written))
+    return _Run(session, list(inputs.values()), outputs, structure, tuple(written), State.of(module))
 
 
 @contextmanager
