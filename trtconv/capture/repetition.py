@@ -66,8 +66,10 @@ class State:
             said.append("random numbers of Python's or numpy's")
         return ", ".join(said)
 
-    def restore_attributes(self) -> None:
-        """Give the modules the values that they had."""
+    def restore_attributes(self, since: State | None = None) -> None:
+        """Give the modules the values that they had, and take away those that they got `since`."""
+        for child, name in (since.attributes.keys() if since else set()) - self.attributes.keys():
+            child.__dict__.pop(name, None)
         for (child, name), value in self.attributes.items():
             child.__dict__[name] = value
 
@@ -83,12 +85,12 @@ def warn_of_frozen_values(module: torch.nn.Module, before: State, after: State, 
         FrozenValueWarning: with the line of the first call that differs, and what moved.
     """
     try:
-        before.restore_attributes()
+        before.restore_attributes(after)
         first, second = capture(), capture()
     except (ConversionError, RuntimeError):
         return  # of a module that doesn't run twice nothing can be said
     finally:
-        before.restore_attributes()
+        before.restore_attributes(after)
     line = _first_difference(first, second)
     if line is not None:
         paths = {child: path for path, child in module.named_modules()}
