@@ -206,7 +206,7 @@ def _plain(value: Any) -> Any:
 
 def _attention(attention: Any) -> dict[str, Any]:
     """Attributes of an IAttention; its tensors are inputs of its ATTENTION_INPUT layer."""
-    names = ("norm_op", "causal", "causal_kind", "query_form", "key_value_form")
+    names = ("norm_op", "causal", "causal_kind", "decomposable", "query_form", "key_value_form")
     result = {name: _plain(getattr(attention, name, None)) for name in names}
     # Reading the type of a quantization that is not set is an error in TensorRT's log.
     quantized = attention.normalization_quantize_scale is not None

@@ -57,3 +57,17 @@ _FOUR_BITS = {
     DataType.INT4: torch.tensor([*range(8), *range(-8, 0)], dtype=torch.int8),
     DataType.FP4: torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6]),
 }
+
+
+def to_bytes(values: torch.Tensor, dtype: DataType) -> torch.Tensor:
+    """A carrier's values as TensorRT has them in memory: 4-bit ones two to a byte, others as they are."""
+    if dtype not in _FOUR_BITS:
+        return values
+    table = _FOUR_BITS[dtype]
+    flat = values.reshape(-1, 1)
+    # -0.0 and 0.0 are two patterns.
+    same = (flat == table) & (flat.signbit() == table.signbit())
+    patterns = same.int().argmax(1).to(torch.uint8)
+    if len(patterns) % 2:
+        patterns = torch.cat((patterns, patterns.new_zeros(1)))
+    return (patterns[0::2] | patterns[1::2] << 4).contiguous()
