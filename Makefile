@@ -64,5 +64,5 @@ format: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --upgrade pip
-	$(BIN)/python $(PIP) $(RELEASE) -e ".[rtx,vision,viz,onnx,dev]"
+	$(BIN)/python $(PIP) $(RELEASE) -e ".[rtx,vision,dev]"
 	touch $(STAMP)

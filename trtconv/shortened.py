@@ -15,7 +15,14 @@ from trtconv.tensorrt import TensorRTNotFoundError
 ENVIRONMENT_VARIABLE = "TRTCONV_TRACEBACK"
 _ANSWERS = (ConversionError, EngineError, InputError, TensorRTNotFoundError)
 """What trtconv raises on purpose: the message is all that there is to know."""
-_CHECKS = ("trtconv.dynamic", "trtconv.onnx", "trtconv.options", "trtconv.signature", "trtconv.structure")
+_CHECKS = (
+    "trtconv.conversion",
+    "trtconv.dynamic",
+    "trtconv.onnx",
+    "trtconv.options",
+    "trtconv.signature",
+    "trtconv.structure",
+)
 """Modules that check what the user gives."""
 _RUNS = ("trtconv.capture.session", "run")
 """The function that runs the user's code."""

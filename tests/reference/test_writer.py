@@ -1,0 +1,80 @@
+"""Graphs written to definitions read back as they were, for every layer type."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from trtconv import tensorrt as trt
+from trtconv.graph import digest, in_order, write
+from trtconv.reference import Interpreter, Layer, read
+
+from .cases import CASES
+from .network import Net
+from .test_onnx_nodes import node, parse
+
+PARAMETERS = [pytest.param(case, dtype, id=f"{case.name}-{str(dtype)[6:]}") for case in CASES for dtype in case.dtypes]
+
+
+def assert_reads_back(graph):
+    written = write(graph)  # it holds the weights
+    assert digest(read(written.definition)) == digest(graph)
+
+
+@pytest.mark.parametrize(("case", "dtype"), PARAMETERS)
+def test_every_layer_reads_back_as_it_was(case, dtype):
+    for dynamic in (False, True) if case.dynamic and case.inputs else (False,):
+        net, _ = case.network(dtype, dynamic)
+        assert_reads_back(read(net.network))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_parsed_networks_read_back_as_they_were():
+    count = 0
+    for case in node.collect_testcases(None):
+        network = None if case.model is None else parse(case.model)
+        if network is not None:
+            assert_reads_back(read(network))
+            count += 1
+    assert count > 900
+
+
+def small():
+    net = Net()
+    x = net.input("x", torch.zeros(2, 3))
+    y = net.add_activation(x, trt.ActivationType.RELU).get_output(0)
+    net.mark(net.add_elementwise(y, net.constant(torch.ones(1, 3)), trt.ElementWiseOperation.SUM).get_output(0), "y")
+    return read(net.network)
+
+
+def test_a_written_definition_builds_and_answers_the_same():
+    graph = small()
+    written = write(graph)
+    assert written.builder.build_serialized_network(written.definition, written.builder.create_builder_config())
+    x = {"x": torch.randn(2, 3)}
+    assert torch.equal(Interpreter(read(written.definition)).run(x)["y"], Interpreter(graph).run(x)["y"])
+
+
+def test_the_digest_tells_graphs_apart_and_heeds_no_order():
+    graph = small()
+    turned = dataclasses.replace(graph, layers=graph.layers[::-1])
+    assert in_order(turned.layers) != list(turned.layers)
+    by_name = {layer.name: layer for layer in graph.layers}
+    for layer in in_order(turned.layers):
+        assert layer is by_name[layer.name]
+    for index, layer in enumerate(graph.layers):
+        for name, value in layer.attributes.items():
+            other = value + 1 if isinstance(value, (torch.Tensor, float)) else f"{value}?"
+            changed = Layer(layer.name, layer.type, {**layer.attributes, name: other}, layer.inputs, layer.outputs)
+            layers = (*graph.layers[:index], changed, *graph.layers[index + 1 :])
+            assert digest(dataclasses.replace(graph, layers=layers)) != digest(graph)
+
+
+def test_what_cannot_be_written_is_named():
+    graph = small()
+    unknown = Layer("strange", "PLUGIN_V3", {}, ("x",), ("z",))
+    with pytest.raises(ValueError, match="layer 'strange' \\(PLUGIN_V3\\): layers of this type can't be written"):
+        write(dataclasses.replace(graph, layers=(*graph.layers, unknown)))
+    cycle = (Layer("a", "IDENTITY", {}, ("q",), ("p",)), Layer("b", "IDENTITY", {}, ("p",), ("q",)))
+    with pytest.raises(ValueError, match=r"'a' .* depends on its own result"):
+        in_order(cycle)
