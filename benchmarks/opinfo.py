@@ -117,7 +117,8 @@ def _outcome(module: Sample) -> tuple[str, str]:
         return REFUSED, _in_short(error)
     except Exception as error:  # whatever it is, it is what this script looks for
         return BROKEN, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    return (RIGHT, "") if join(comparisons).correct else (WRONG, str(comparisons[-1]).replace("\n", "; "))
+    joined = join(comparisons)
+    return (RIGHT, "") if joined.correct else (WRONG, str(joined).replace("\n", "; "))
 
 
 def _not_counted(module: Sample) -> str:
@@ -159,21 +160,22 @@ def _in_short(error: Exception) -> str:
     return text.partition("\n")[0]
 
 
-def write(path: pathlib.Path, results: Iterable[Outcome]) -> None:
+def write(path: pathlib.Path, results: Iterable[Outcome], samples: int) -> None:
     """Write the table: a summary, what is wrong or broken, the reasons of refusals, and counts by operator."""
     results = list(results)
-    path.write_text("\n".join([*_summary(results), *_faults(results), *_refusals(results), *_counts(results)]) + "\n")
+    parts = [*_summary(results, samples), *_faults(results), *_refusals(results), *_counts(results)]
+    path.write_text("\n".join(parts) + "\n")
 
 
-def _summary(results: Sequence[Outcome]) -> list[str]:
+def _summary(results: Sequence[Outcome], samples: int) -> list[str]:
     counts = collections.Counter(each.status for each in results)
     counted = sum(counts.values()) - counts[UNCOUNTED]
     share = f"{counts[RIGHT] / counted:.1%}" if counted else "-"
     return [
         "# PyTorch's operator database",
         "",
-        f"What `python benchmarks/opinfo.py` found in float32 through the reference interpreter, with torch "
-        f"{torch.__version__}: up to {SAMPLES} samples of each operator, each converted with its tensors as inputs.",
+        f"What `python benchmarks/opinfo.py --samples {samples}` found in float32 through the reference interpreter, "
+        f"with torch {torch.__version__}: up to {samples} samples of each operator, each converted with its tensors as inputs.",
         "",
         f"{counted} samples: **{counts[RIGHT]} right ({share})**, {counts[REFUSED]} refused, {counts[WRONG]} wrong, "
         f"{counts[BROKEN]} broken; {counts[UNCOUNTED]} not counted (no tensor comes in or out, or random).",
@@ -232,8 +234,8 @@ def main() -> None:
                     print(json.dumps(dataclasses.asdict(outcome)), flush=True)
     path = options.out or (RESULT if options.only == "*" else None)
     if path:
-        write(path, results)
-    print(_summary(results)[-1], file=sys.stderr)
+        write(path, results, options.samples)
+    print(_summary(results, options.samples)[-1], file=sys.stderr)
 
 
 if __name__ == "__main__":
