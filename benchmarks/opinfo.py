@@ -175,7 +175,8 @@ def _summary(results: Sequence[Outcome], samples: int) -> list[str]:
         "# PyTorch's operator database",
         "",
         f"What `python benchmarks/opinfo.py --samples {samples}` found in float32 through the reference interpreter, "
-        f"with torch {torch.__version__}: up to {samples} samples of each operator, each converted with its tensors as inputs.",
+        f"with torch {torch.__version__}: up to {samples} samples of each operator, each converted with its tensors as "
+        "inputs.",
         "",
         f"{counted} samples: **{counts[RIGHT]} right ({share})**, {counts[REFUSED]} refused, {counts[WRONG]} wrong, "
         f"{counts[BROKEN]} broken; {counts[UNCOUNTED]} not counted (no tensor comes in or out, or random).",
