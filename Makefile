@@ -41,7 +41,7 @@ wheel:
 	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; python="$$folder/venv/bin/python"; \
 	$$python $(PIP) --upgrade pip; \
-	rm -rf build; $$python -m pip wheel -q --no-deps -w "$$folder" .; \
+	rm -rf build/lib build/bdist.*; $$python -m pip wheel -q --no-deps -w "$$folder" .; \
 	$$python $(PIP) $(RELEASE) "$$(ls "$$folder"/*.whl)[rtx]"; \
 	cp tests/wheel_smoke.py "$$folder"; cd "$$folder"; $$python -I wheel_smoke.py
 

@@ -93,9 +93,8 @@ def native_batch_norm(
 ) -> Any:
     if running_mean is None and running_var is None:
         return batch_norm_without_statistics(net, x, weight, bias, training, momentum, eps)
-    if training:
-        raise UnsupportedArgumentError("it updates its running statistics; call eval() on the module")
-    return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None
+    given = running_mean, running_var, training, momentum, eps
+    return batch_norm_with_new_statistics(net, x, weight, bias, *given)[:3]
 
 
 def _moments(net: Network, x: Any, axes: Sequence[int], eps: float) -> tuple[Callable[[], Any], Callable[[], Any]]:

@@ -10,12 +10,10 @@ import torch
 from trtconv.dtypes import name_of
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.structure import children_of, map_leaves, same_value, shown_path
+from trtconv.structure import PLAIN, children_of, map_leaves, same_value, shown_path
 
 if TYPE_CHECKING:
     from trtconv.signature import Signature, TensorSpec
-
-_PLAIN = (bool, int, float, str, type(None))
 
 
 class _Text(str):
@@ -161,4 +159,4 @@ def _leaf(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return _Text(f"{name_of(value.dtype)}{list(value.shape)}")
     kind = type(value)
-    return value if isinstance(value, _PLAIN) else _Text(f"a {kind.__module__}.{kind.__qualname__}")
+    return value if isinstance(value, PLAIN) else _Text(f"a {kind.__module__}.{kind.__qualname__}")

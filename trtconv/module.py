@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,10 +81,9 @@ class TRTModule(torch.nn.Module):
         if place is None:
             return
         self._told_of_gradients = True
-        warnings.warn(
+        warn(
             f"{label(self._loaded_plan().signature, place)} requires a gradient, which ends here: a converted module "
-            "computes none. Train the original module; to run this one, call it under torch.no_grad()",
-            stacklevel=5,  # where the module is called
+            "computes none. Train the original module; to run this one, call it under torch.no_grad()"
         )
 
     def _device_of(self, tensors: list[torch.Tensor]) -> torch.device:

@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 
 from trtconv.errors import ConversionError
 
-_PLAIN = (bool, int, float, str, type(None))
+PLAIN = (bool, int, float, str, type(None))
+"""The types of values that a structure keeps, beside tensors; bool comes before int, which it is too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +162,7 @@ def same_value(value: Any, expected: Any) -> bool:
 
 def _kind_of(value: Any) -> type | None:
     """The plain type that a value is of; bool before int, which it is too."""
-    return next((kind for kind in _PLAIN if isinstance(value, kind)), None)
+    return next((kind for kind in PLAIN if isinstance(value, kind)), None)
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
@@ -196,7 +197,7 @@ class Structure:
             if isinstance(leaf, torch.Tensor):
                 kept.append(TensorIndex(len(tensors)))
                 tensors.append(leaf)
-            elif isinstance(leaf, _PLAIN):
+            elif isinstance(leaf, PLAIN):
                 kept.append(leaf)
             elif isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
                 raise ConversionError(_A_SIZE.format(what=what))
@@ -232,7 +233,7 @@ class Structure:
         """
         leaves = tuple(TensorIndex(x["tensor"]) if "tensor" in x else x["value"] for x in data["leaves"])
         nesting = _decode(data["nesting"])
-        odd = [x for x in leaves if not isinstance(x.index if isinstance(x, TensorIndex) else x, _PLAIN)]
+        odd = [x for x in leaves if not isinstance(x.index if isinstance(x, TensorIndex) else x, PLAIN)]
         if odd or _leaf_count(nesting) != len(leaves):
             raise ValueError(f"a nesting of {_leaf_count(nesting)} leaves has the leaves {str(leaves)[:200]}")
         return Structure(nesting, leaves)

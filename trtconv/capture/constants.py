@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.source import obstacle
 from trtconv.capture.stand_ins import fake_like
-from trtconv.capture.trace import bind, map_tensors, tensors_in
+from trtconv.capture.trace import Call, bind, map_tensors, tensors_in
 from trtconv.errors import CaptureError
 from trtconv.structure import as_plain
 
@@ -116,6 +116,14 @@ class Constants:
                 result = func(*real_args, **real_kwargs)
             self._store(tensors_in(output), tensors_in(result))
         return self._values[id(tensor)]
+
+    def settled(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The value of a constant, and any other tensor as it is."""
+        return self.value(tensor) if self.is_constant(tensor) else tensor
+
+    def settled_call(self, call: Call) -> Call:
+        """A call with the values of constants among its arguments."""
+        return call.with_arguments(*map_tensors(self.settled, (call.args, call.kwargs)))
 
     def _known(self, tensor: torch.Tensor) -> torch.Tensor:
         return self._values[id(tensor)] if isinstance(tensor, FakeTensor) else tensor.detach()

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.constants import Constants
 from trtconv.capture.replay import run
-from trtconv.capture.trace import Call, Origin, Trace, live_calls, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Origin, Trace, live_calls, tensors_in
 
 
 class NotingMode(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -66,13 +66,9 @@ def make_real(
 
     Returns: where those were made that depend on an input.
     """
-
-    def settle(tensor: torch.Tensor) -> torch.Tensor:
-        return constants.value(tensor) if constants.is_constant(tensor) else tensor
-
     dependent = [fake for fake in escaped.values() if not constants.is_constant(fake)]
     needed = live_calls(calls, dependent)
-    settled = [call.with_arguments(*map_tensors(settle, (call.args, call.kwargs))) for call in needed]
+    settled = [constants.settled_call(call) for call in needed]
     makers = {id(tensor): call for call in needed for tensor in call.output_tensors()}
     known = [fake for fake in dependent if id(fake) in makers or any(fake is each for each in inputs)]
     with _disable_current_modes(), torch.no_grad():

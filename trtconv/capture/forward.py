@@ -17,7 +17,7 @@ from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
 from trtconv.capture.symbols import Symbols
-from trtconv.capture.trace import Call, Trace, live_calls, map_tensors
+from trtconv.capture.trace import Call, Trace, live_calls
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError, ConversionError
 from trtconv.structure import Nesting, Structure, take_apart
@@ -160,12 +160,8 @@ class _Run:
     def captured(self) -> Captured:
         """The trace, with constants' values in the place of their stand-ins."""
         constants = self.session.constants
-
-        def settle(tensor: torch.Tensor) -> torch.Tensor:
-            return constants.value(tensor) if constants.is_constant(tensor) else tensor
-
-        calls = [call.with_arguments(*map_tensors(settle, (call.args, call.kwargs))) for call in self.live_calls()]
-        trace = Trace(self.inputs, [settle(tensor) for tensor in self.outputs], calls)
+        calls = [constants.settled_call(call) for call in self.live_calls()]
+        trace = Trace(self.inputs, [constants.settled(tensor) for tensor in self.outputs], calls)
         symbols = self.session.symbols
         return Captured(trace, self.result, self.written, symbols.ranges if symbols else {})
 

@@ -18,8 +18,7 @@ from torch.utils import _pytree as pytree
 from trtconv.capture.trace import Call, Trace, is_activation
 from trtconv.errors import ConversionError, FrozenValueWarning
 from trtconv.places import warn
-
-_PLAIN = (bool, int, float, str, type(None))
+from trtconv.structure import PLAIN
 
 
 @dataclasses.dataclass
@@ -41,7 +40,7 @@ class State:
             (child, name): value
             for child in module.modules()
             for name, value in child.__dict__.items()
-            if isinstance(value, _PLAIN) and name != "training"
+            if isinstance(value, PLAIN) and name != "training"
         }
         return State(attributes, (random.getstate(), *_numpy_state()))
 
