@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from trtconv import tensorrt as trt
 
 _log = logging.getLogger("trtconv.tensorrt")
-_one_thread = threading.RLock()
-_collectors: list[Messages] = []
-_quiet: list[None] = []
+_collectors: ContextVar[tuple[Messages, ...]] = ContextVar("trtconv_collectors", default=())
+"""Those that are open in this thread, or in the one that this thread's context was copied from."""
+_everywhere: list[Messages] = []
+"""Those that are open in any thread."""
+_is_quiet: ContextVar[bool] = ContextVar("trtconv_is_quiet", default=False)
+_making = threading.Lock()
 _NO_GPU = ("cudaError 35:", "cudaError 100:")
 """cudaErrorInsufficientDriver, which also stands for no driver at all, and cudaErrorNoDevice."""
 _LEVELS = {
@@ -50,51 +55,59 @@ class Messages:
 
 @contextmanager
 def collect_messages() -> Iterator[Messages]:
-    """Collect TensorRT's errors while the context is open; one thread at a time has one open.
+    """Collect TensorRT's errors while the context is open: those of this thread, and of threads of TensorRT's own.
 
-    TensorRT logs while it holds locks of its own, and logging waits for Python's global lock: a thread that
-    holds that one and calls TensorRT would wait for the first thread for ever. So what creates, builds or
-    runs TensorRT's objects does so in here.
+    A thread that works for this one goes on collecting if it runs in a copy of its context
+    (`contextvars.copy_context`).
     """
-    with _one_thread:
-        messages = Messages()
-        _collectors.append(messages)
-        try:
-            yield messages
-        finally:
-            _collectors.remove(messages)
+    messages = Messages()
+    opened = _collectors.set((*_collectors.get(), messages))
+    _everywhere.append(messages)
+    try:
+        yield messages
+    finally:
+        _everywhere.remove(messages)
+        _collectors.reset(opened)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pass warnings on at DEBUG: reading a network's attributes warns about each that is dynamic."""
-    _quiet.append(None)
+    """Pass this thread's warnings on at DEBUG: reading a network's attributes warns about each that is dynamic."""
+    before = _is_quiet.set(True)
     try:
         yield
     finally:
-        _quiet.pop()
+        _is_quiet.reset(before)
 
 
-@functools.cache
 def logger() -> Any:
     """The logger to create TensorRT objects with.
 
     TensorRT keeps the first logger of a process for all objects, so there is one. It passes messages
-    on to the Python logger "trtconv.tensorrt": errors at DEBUG, because they are raised as well.
+    on to the Python logger "trtconv.tensorrt": errors at DEBUG where they are collected, to be raised.
     """
+    with _making:  # one that is dropped again would be called after its end
+        return _logger()
 
+
+@functools.cache
+def _logger() -> Any:
     class Logger(trt.load().ILogger):  # type: ignore[misc]  # the base is known at run time only
         def __init__(self) -> None:
             super().__init__()
 
         def log(self, severity: Any, message: str) -> None:
             level = _LEVELS[severity.name]
-            if _quiet and level == logging.WARNING:
-                level = logging.DEBUG
             if level >= logging.ERROR:
-                for collector in list(_collectors):
+                # Python code has called TensorRT on all threads but those that TensorRT has started itself. What
+                # they work for isn't known.
+                is_foreign = sys._getframe().f_back is None
+                collectors = tuple(_everywhere) if is_foreign else _collectors.get()
+                for collector in collectors:
                     collector.add(message)
-                level = logging.DEBUG if _collectors else level
+                level = logging.DEBUG if collectors else level
+            elif level == logging.WARNING and _is_quiet.get():
+                level = logging.DEBUG
             _log.log(level, message)
 
     return Logger()
