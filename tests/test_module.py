@@ -286,8 +286,6 @@ def test_unknown_options_and_bad_values():
         trtconv.convert(small(), example(), fp61_mode=True)
     with pytest.raises(ValueError, match=r"9\.9.*builds for"):
         trtconv.convert(small(), example(), compute_capabilities=["9.9"])
-    with pytest.raises(trtconv.ConversionError, match="complex64"):
-        trtconv.convert(Function(lambda x: x + 1), torch.randn(2).to(torch.complex64))
     with pytest.raises(trtconv.ConversionError, match="returns no tensor"):
         trtconv.convert(Function(lambda x: 3), torch.randn(2))
 

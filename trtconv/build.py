@@ -172,7 +172,9 @@ def _add_profiles(network: Network, config: Any, inputs: Sequence[TensorSpec]) -
         profile = network.builder.create_optimization_profile()
         for spec in inputs:
             if not spec.is_static:
-                limits = [size.profiles[number] if isinstance(size, Range) else (size,) * 3 for size in spec.shape]
+                limits = [
+                    size.profiles[number] if isinstance(size, Range) else (size,) * 3 for size in spec.engine_shape
+                ]
                 profile.set_shape(spec.name, *zip(*limits, strict=True))
         config.add_optimization_profile(profile)
 

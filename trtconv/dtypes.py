@@ -25,6 +25,9 @@ _IN_ENGINES = {
     torch.float64: torch.float32,
     torch.int16: torch.int32,
     torch.uint16: torch.int32,
+    torch.complex32: torch.float16,
+    torch.complex64: torch.float32,
+    torch.complex128: torch.float32,
 }
 """What an engine takes and gives in the place of dtypes that TensorRT doesn't have."""
 
@@ -32,6 +35,20 @@ _IN_ENGINES = {
 def engine_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that an engine takes and gives for tensors that are of `dtype` for the caller."""
     return _IN_ENGINES.get(dtype, dtype)
+
+
+def to_engine(tensor: torch.Tensor) -> torch.Tensor:
+    """A caller's tensor as engines take it: complex numbers as pairs of real ones along a new last axis."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    return tensor.to(engine_dtype(tensor.dtype))
+
+
+def from_engine(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The inverse of `to_engine`, for a tensor that is of `dtype` for the caller."""
+    if not dtype.is_complex:
+        return tensor.to(dtype)
+    return torch.view_as_complex(tensor.to(dtype.to_real()).contiguous())
 
 
 @functools.cache

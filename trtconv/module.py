@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.dtypes import engine_dtype
+from trtconv.dtypes import from_engine, to_engine
 from trtconv.errors import EngineError, InputError
 from trtconv.misfits import label
 from trtconv.places import warn
@@ -64,13 +64,15 @@ class TRTModule(torch.nn.Module):
         runners = self._runners.get(device) or self._prepare(device)
         signature = plan.signature
         with torch.no_grad():
-            feeds = [tensor.to(engine_dtype(tensor.dtype)) for tensor in tensors] if signature.is_cast else tensors
+            feeds = list(map(to_engine, tensors)) if signature.is_cast else tensors
             values = {spec.name: tensor for spec, tensor in zip(signature.inputs, feeds, strict=True)}
             for runner in runners:
                 runner(values)
             outputs = [values[spec.name] for spec in signature.outputs]
             if signature.is_cast:
-                outputs = [value.to(spec.dtype) for value, spec in zip(outputs, signature.outputs, strict=True)]
+                outputs = [
+                    from_engine(value, spec.dtype) for value, spec in zip(outputs, signature.outputs, strict=True)
+                ]
             for place, new in zip(reversed(plan.signature.written_inputs), reversed(outputs), strict=False):
                 tensors[place].copy_(new)
         return plan.signature.result.fill(outputs)

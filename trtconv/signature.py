@@ -50,6 +50,11 @@ class TensorSpec:
         """Whether all sizes are numbers."""
         return all(isinstance(size, int) for size in self.shape)
 
+    @property
+    def engine_shape(self) -> tuple[int | Range | str, ...]:
+        """The sizes that the engine has: behind those of a complex tensor the two parts."""
+        return (*self.shape, 2) if self.dtype.is_complex else self.shape
+
     def admits(self, tensor: Any, sizes: dict[str, int]) -> bool:
         """Tell whether a tensor fits; `sizes` keeps the sizes of ranges from tensor to tensor."""
         if not isinstance(tensor, torch.Tensor) or tensor.dtype is not self.dtype:

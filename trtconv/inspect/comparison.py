@@ -176,7 +176,12 @@ def compare(
 
 
 def _to_double(structure: Any) -> Any:
-    return _map_tensors(lambda t: t.double() if t.is_floating_point() else t.clone(), structure)
+    def precise(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_complex():
+            return tensor.to(torch.complex128)
+        return tensor.double() if tensor.is_floating_point() else tensor.clone()
+
+    return _map_tensors(precise, structure)
 
 
 def _copies(structure: Any) -> Any:
@@ -194,7 +199,7 @@ def compare_tensors(precise: torch.Tensor, own: torch.Tensor, result: Any) -> Ou
         expected = f"{name_of(own.dtype)}{list(own.shape)}"
         return OutputComparison(dtype or own.dtype, shape, problem=f"PyTorch returns {expected}")
     if own.is_complex():
-        return compare_tensors(*map(torch.view_as_real, (precise, own, result)))
+        return compare_tensors(*(torch.view_as_real(each.resolve_conj()) for each in (precise, own, result)))
     if not own.is_floating_point():
         differing = int((own != result).sum())
         problem = f"{differing} of {own.numel()} values differ" if differing else ""

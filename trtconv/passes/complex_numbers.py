@@ -6,42 +6,41 @@ makes on their real and imaginary parts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.utils import _pytree as pytree
 
-from trtconv.capture.trace import Call, Trace, map_tensors
+from trtconv.capture.trace import Call, Origin, Trace, is_activation, live_calls, map_tensors
 from trtconv.definition import describe
-from trtconv.dtypes import name_of
-from trtconv.errors import ConversionError, UnsupportedArgumentError
+from trtconv.errors import UnsupportedArgumentError
 from trtconv.passes.complex_formulas import Complex, formula
 from trtconv.passes.recording import recorded
 from trtconv.reasons import COMPLEX
 
 
 def use_real_numbers(trace: Trace) -> Trace:
-    """Return the trace without complex tensors.
+    """Return the trace without complex tensors; inputs and outputs have both parts along a new last axis.
 
     Raises:
         UnsupportedArgumentError: a call on complex tensors has no formula.
-        ConversionError: the module takes or returns complex tensors.
     """
-    edges = [tensor for tensor in (*trace.inputs, *trace.outputs) if tensor.is_complex()]
-    if edges:
-        raise ConversionError(
-            f"an input or a result of the module is {name_of(edges[0].dtype)}: {COMPLEX} (torch.view_as_real, "
-            "torch.view_as_complex)"
-        )
-    if not any(_is_complex(call) for call in trace.calls):
+    edges = (*trace.inputs, *trace.outputs)
+    if not any(tensor.is_complex() for tensor in edges) and not any(map(_is_complex, trace.calls)):
         return trace
     rewrite = _Rewrite()
+    inputs = [rewrite.input(tensor) for tensor in trace.inputs]
     for call in trace.calls:
         rewrite(call)
-    outputs = [rewrite.real(tensor) for tensor in trace.outputs]
-    return Trace(trace.inputs, outputs, _needed(rewrite.calls, outputs))
+    outputs = [rewrite.output(tensor) for tensor in trace.outputs]
+    return Trace(inputs, outputs, live_calls(rewrite.calls, outputs))
 
 
 def _is_complex(call: Call) -> bool:
     return any(tensor.is_complex() for tensor in (*call.input_tensors(), *call.output_tensors()))
+
+
+_EDGE = Origin("", "", 0, "")
 
 
 class _Rewrite:
@@ -68,6 +67,28 @@ class _Rewrite:
         for tensor, result in zip(call.output_tensors(), leaves, strict=True):
             self._stand_ins[id(tensor)] = (tensor, result)
 
+    def input(self, tensor: torch.Tensor) -> torch.Tensor:
+        """An input as the engine takes it."""
+        if not tensor.is_complex():
+            return tensor
+        mode: Any = tensor.fake_mode  # type: ignore[attr-defined]  # it is a FakeTensor
+        with mode, mode.silenced():
+            pairs = torch.empty((*tensor.shape, 2), dtype=tensor.dtype.to_real(), device=tensor.device)
+        with recorded(self.calls, _EDGE, pairs):
+            self._stand_ins[id(tensor)] = (tensor, Complex(*pairs.unbind(-1)))
+        return pairs
+
+    def output(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A result as the engine gives it."""
+        result = self._stand_in(tensor)
+        if isinstance(result, torch.Tensor):
+            return result
+        parts = [result.real, result.imaginary]
+        if not any(map(is_activation, parts)):
+            return torch.stack(parts, -1)
+        with recorded(self.calls, _EDGE, *parts):
+            return torch.stack(parts, -1)
+
     def real(self, tensor: torch.Tensor) -> torch.Tensor:
         """What stands for a real tensor."""
         result = self._stand_in(tensor)
@@ -79,15 +100,3 @@ class _Rewrite:
             constant = tensor.detach().resolve_conj()
             self._stand_ins[id(tensor)] = (tensor, Complex(constant.real.contiguous(), constant.imag.contiguous()))
         return self._stand_ins.get(id(tensor), (tensor, tensor))[1]
-
-
-def _needed(calls: list[Call], outputs: list[torch.Tensor]) -> list[Call]:
-    """The calls that the outputs need."""
-    needed = {id(tensor) for tensor in outputs}
-    kept = []
-    for call in reversed(calls):
-        if needed.isdisjoint(id(tensor) for tensor in call.output_tensors()):
-            continue
-        needed.update(id(tensor) for tensor in call.input_tensors())
-        kept.append(call)
-    return kept[::-1]
