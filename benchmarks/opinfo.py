@@ -3,15 +3,18 @@
     python benchmarks/opinfo.py                     # everything, to benchmarks/results/opinfo.md; an hour on one core
     python benchmarks/opinfo.py --only "linalg.*"   # some operators, printed
     python benchmarks/opinfo.py --samples 1         # at most so many samples of each operator
+    python benchmarks/opinfo.py --all               # all samples of each; five times as many
 
 A sample is a call that PyTorch tests itself with: its tensors become inputs of a module, the rest are constants.
 What isn't the same from call to call in PyTorch, or has no tensor among its arguments, isn't counted.
+Where trtconv announced that it computes in float32 what is float64, it is judged as float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import copy
 import dataclasses
 import fnmatch
 import json
@@ -19,7 +22,7 @@ import pathlib
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,8 +30,14 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils import _pytree as pytree
 
 import trtconv
-from trtconv.errors import ConversionError, InputError, UnsupportedArgumentError, UnsupportedCallsError
-from trtconv.inspect import Comparison, compare, join
+from trtconv.errors import (
+    ConversionError,
+    InputError,
+    PrecisionWarning,
+    UnsupportedArgumentError,
+    UnsupportedCallsError,
+)
+from trtconv.inspect import Comparison, compare, compare_tensors, join
 from trtconv.reasons import REASONS
 
 RESULT = pathlib.Path(__file__).resolve().parent / "results" / "opinfo.md"
@@ -64,6 +73,7 @@ class Sample(torch.nn.Module):
         super().__init__()
         leaves, self._structure = pytree.tree_flatten((args, kwargs))
         self._function = function
+        self._instead: dict[torch.dtype, torch.dtype] = {}
         self._leaves = [None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         self._places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self.tensors = tuple(leaf.detach() for leaf in leaves if isinstance(leaf, torch.Tensor))
@@ -72,8 +82,19 @@ class Sample(torch.nn.Module):
         leaves = list(self._leaves)
         for place, tensor in zip(self._places, tensors, strict=True):
             leaves[place] = tensor
+        leaves = [self._instead.get(leaf, leaf) if isinstance(leaf, torch.dtype) else leaf for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(leaves, self._structure)
         return self._function(*args, **kwargs)
+
+    def double(self) -> Sample:
+        """Ask for float64 where the call asks for float32, as the measure of it must."""
+        self._instead = {torch.float32: torch.float64}
+        return super().double()
+
+    def float(self) -> Sample:
+        """Ask for float32 where the call asks for float64."""
+        self._instead = {torch.float64: torch.float32}
+        return super().float()
 
 
 def name_of(operator: Any) -> str:
@@ -86,8 +107,8 @@ def operators() -> list[Any]:
     return sorted((each for each in op_db if torch.float32 in each.supported_dtypes("cpu")), key=name_of)
 
 
-def outcomes(operator: Any, count: int = SAMPLES) -> Iterator[Outcome]:
-    """Convert some samples of an operator and compare each with PyTorch."""
+def outcomes(operator: Any, count: int | None = SAMPLES) -> Iterator[Outcome]:
+    """Convert some samples of an operator, or all, and compare each with PyTorch."""
     for number, sample in _spread(_samples(operator), count):
         module = Sample(operator.op, (sample.input, *sample.args), sample.kwargs).eval()
         yield Outcome(name_of(operator), number, *_outcome(module))
@@ -98,9 +119,11 @@ def _samples(operator: Any, seed: int = 0) -> list[Any]:
     return list(operator.sample_inputs("cpu", torch.float32, requires_grad=False))
 
 
-def _spread(samples: Sequence[Any], count: int) -> list[tuple[int, Any]]:
+def _spread(samples: Sequence[Any], count: int | None) -> list[tuple[int, Any]]:
     last = len(samples) - 1
-    chosen = range(len(samples)) if last < count else {round(i * last / max(count - 1, 1)) for i in range(count)}
+    if count is None or last < count:
+        return list(enumerate(samples))
+    chosen = {round(i * last / max(count - 1, 1)) for i in range(count)}
     return [(number, samples[number]) for number in sorted(chosen)]
 
 
@@ -111,8 +134,11 @@ def _outcome(module: Sample) -> tuple[str, str]:
     if why:
         return UNCOUNTED, why
     try:
-        converted = trtconv.convert(module, module.tensors)
-        comparisons = _compared(module, converted)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            converted = trtconv.convert(module, module.tensors)
+        announced = any(issubclass(each.category, PrecisionWarning) for each in said)
+        comparisons = _compared(module, converted, _compare_in_single if announced else compare)
     except (ConversionError, InputError) as error:
         return REFUSED, _in_short(error)
     except Exception as error:  # whatever it is, it is what this script looks for
@@ -135,7 +161,26 @@ def _not_counted(module: Sample) -> str:
     return "" if same else "the result differs from call to call"
 
 
-def _compared(module: Sample, converted: Any) -> list[Comparison]:
+Compare = Callable[[Sample, Any, tuple[torch.Tensor, ...]], Comparison]
+
+
+def _compare_in_single(module: Sample, converted: Any, inputs: tuple[torch.Tensor, ...]) -> Comparison:
+    """Compare with float64, as `compare`, results that are float64 but were announced to be computed in float32."""
+    double, single = copy.deepcopy(module).double(), copy.deepcopy(module).float()
+    doubles = (t.double() if t.is_floating_point() else t.clone() for t in inputs)
+    precise, own, result = (
+        [leaf for leaf in pytree.tree_leaves(function(*map(torch.clone, values))) if isinstance(leaf, torch.Tensor)]
+        for function, values in ((double, doubles), (single, map(_single, inputs)), (converted, inputs))
+    )
+    triples = zip(precise, map(_single, own), map(_single, result), strict=True)
+    return Comparison(tuple(compare_tensors(*triple) for triple in triples))
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype is torch.float64 else tensor
+
+
+def _compared(module: Sample, converted: Any, compare: Compare) -> list[Comparison]:
     """Comparisons on one input, and on more of the same kind where that one is less precise than allowed."""
     results: list[Comparison] = []
     generator = torch.Generator().manual_seed(1)
@@ -160,23 +205,24 @@ def _in_short(error: Exception) -> str:
     return text.partition("\n")[0]
 
 
-def write(path: pathlib.Path, results: Iterable[Outcome], samples: int) -> None:
+def write(path: pathlib.Path, results: Iterable[Outcome], samples: int | None) -> None:
     """Write the table: a summary, what is wrong or broken, the reasons of refusals, and counts by operator."""
     results = list(results)
     parts = [*_summary(results, samples), *_faults(results), *_refusals(results), *_counts(results)]
     path.write_text("\n".join(parts) + "\n")
 
 
-def _summary(results: Sequence[Outcome], samples: int) -> list[str]:
+def _summary(results: Sequence[Outcome], samples: int | None) -> list[str]:
     counts = collections.Counter(each.status for each in results)
     counted = sum(counts.values()) - counts[UNCOUNTED]
     share = f"{counts[RIGHT] / counted:.1%}" if counted else "-"
     return [
         "# PyTorch's operator database",
         "",
-        f"What `python benchmarks/opinfo.py --samples {samples}` found in float32 through the reference interpreter, "
-        f"with torch {torch.__version__}: up to {samples} samples of each operator, each converted with its tensors as "
-        "inputs.",
+        f"What `python benchmarks/opinfo.py {'--all' if samples is None else f'--samples {samples}'}` found in float32 "
+        f"through the reference interpreter, with torch {torch.__version__}: "
+        f"{'all' if samples is None else f'up to {samples}'} samples of each operator, each converted with its tensors "
+        "as inputs.",
         "",
         f"{counted} samples: **{counts[RIGHT]} right ({share})**, {counts[REFUSED]} refused, {counts[WRONG]} wrong, "
         f"{counts[BROKEN]} broken; {counts[UNCOUNTED]} not counted (no tensor comes in or out, or random).",
@@ -223,6 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", help="operators by a pattern of their names")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="samples of each operator")
+    parser.add_argument("--all", dest="samples", action="store_const", const=None, help="all samples")
     parser.add_argument("--out", type=pathlib.Path, help="where to write; benchmarks/results/opinfo.md without --only")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

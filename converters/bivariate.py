@@ -27,9 +27,10 @@ def _hypot(net: Network, a: Any, b: Any) -> Any:
     larger, smaller = _layer(net, a, b, "MAX"), _layer(net, a, b, "MIN")
     ratio = net.div(smaller, larger)
     length = net.mul(larger, unary(net, net.add(net.mul(ratio, ratio), 1), "SQRT"))
-    # The ratio is NaN where both are 0 or one is infinite.
-    plain = _layer(net, _layer(net, larger, 0, "EQUAL"), _layer(net, larger, math.inf, "EQUAL"), "OR")
-    return net.select(plain, larger, length, net.dtype(a))
+    # The ratio is NaN where both are 0 or one is infinite, and of infinity and NaN the length is infinite.
+    infinite = _layer(net, unary(net, a, "ISINF"), unary(net, b, "ISINF"), "OR")
+    length = net.select(_layer(net, larger, 0, "EQUAL"), larger, length, net.dtype(a))
+    return net.select(infinite, math.inf, length, net.dtype(a))
 
 
 def _atan2(net: Network, y: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.converters.creation import sequence
+from trtconv.converters.creation import filled, sequence
 from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part
 from trtconv.network import Network
@@ -39,6 +39,8 @@ def nonzero_static(net: Network, x: Any, size: int, fill_value: int) -> Any:
     """The coordinates of the first `size` elements that aren't 0, a row each, and rows of `fill_value` behind them."""
     shape = net.shape(x)
     count = product(shape)
+    if not shape or 0 in shape:  # no coordinates, or nothing that could be found
+        return filled(net, fill_value)
     mask = net.reshape(net.cast(x, torch.bool), (count,))
     # Each place is written at its rank; those of zeros, and those beyond `size`, behind the end.
     rank = net.elementwise(rank_among_true(net, mask), size, trt.ElementWiseOperation.MIN)

@@ -165,6 +165,7 @@ def test_rounding_divisions(function, inputs, dtype):
     case(torch.lerp, X, X, (), id="lerp-0d"),
     case(torch.hypot, X, X),
     case(lambda x, y: torch.hypot(x * 1e30, y * 1e30), X, X, id="hypot-large", dtypes=FLOAT),
+    case(lambda x, y: torch.hypot(x / 0, y * torch.nan), X, X, id="hypot-inf-nan", dtypes=FLOAT),
     case(torch.atan2, X, X),
     case(lambda x, y: torch.atan2(x, y[..., :1]), X, X, id="atan2-broadcast", dtypes=FLOAT),
     case(lambda x: torch.atan2(x, SIGNED[:4]), (B, 1), id="atan2-zero-x", dtypes=FLOAT),

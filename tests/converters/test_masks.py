@@ -20,6 +20,8 @@ def test_masked_scatter(function, inputs, dtype):
     case(lambda x: torch.nonzero_static(x, size=4), Bools((3, 5)), id="some", dtypes=ONE),
     case(lambda x: torch.nonzero_static(x, size=20, fill_value=7), Ints(X, -1, 2), id="more", dtypes=ONE),
     case(lambda x: torch.nonzero_static(x, size=3), (7,), id="1d", dtypes=ONE),
+    case(lambda x: torch.nonzero_static(x, size=3, fill_value=2), (B, 0), id="empty", dtypes=ONE),
+    case(lambda x: torch.nonzero_static(x, size=3), (), id="0d", dtypes=ONE),
 )
 def test_nonzero_static(function, inputs, dtype):
     check(function, inputs, dtype)

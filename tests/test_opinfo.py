@@ -1,0 +1,94 @@
+"""Each operator of PyTorch's own database converts and is right, or stands in the table of those that are refused."""
+
+import pytest
+
+from benchmarks.opinfo import BROKEN, REFUSED, RIGHT, WRONG, name_of, operators, outcomes
+
+SAMPLES = 2
+"""Samples of each operator: the first and the last of its own."""
+
+REASONS = {
+    "its numbers are random": """
+        bernoulli cauchy exponential geometric log_normal multinomial nn.functional.fractional_max_pool2d
+        nn.functional.fractional_max_pool3d normal normal.in_place normal.number_mean pca_lowrank rand_like
+        randint_like randn_like svd_lowrank uniform""",
+    "how large its result is depends on values": """
+        argwhere histogram histogramdd masked_select nonzero unique unique_consecutive""",
+    "values decide what is computed": "nn.functional.gaussian_nll_loss nn.functional.ctc_loss",
+    "it decomposes a matrix": """
+        geqrf linalg.cond linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh linalg.householder_product
+        linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve linalg.lstsq linalg.lstsq.grad_oriented linalg.lu
+        linalg.lu_factor linalg.lu_factor_ex linalg.lu_solve linalg.matrix_sqrth linalg.pinv linalg.pinv.hermitian
+        linalg.pinv.singular linalg.polar linalg.qr linalg.svd linalg.svdvals lu lu_solve lu_unpack matrix_exp
+        norm.nuc ormqr pinverse svd""",
+    "its matrix is large": "linalg.tensorinv",
+    "it is a special function": """
+        digamma i0 igamma igammac lgamma mvlgamma.mvlgamma_p_1 mvlgamma.mvlgamma_p_3 mvlgamma.mvlgamma_p_5
+        polygamma.polygamma_n_0 polygamma.polygamma_n_1 polygamma.polygamma_n_2 polygamma.polygamma_n_3
+        polygamma.polygamma_n_4 special.airy_ai special.bessel_j0 special.bessel_j1 special.bessel_y0 special.bessel_y1
+        special.chebyshev_polynomial_t special.chebyshev_polynomial_u special.chebyshev_polynomial_v
+        special.chebyshev_polynomial_w special.erfcx special.hermite_polynomial_h special.hermite_polynomial_he
+        special.i0e special.i1 special.i1e special.laguerre_polynomial_l special.legendre_polynomial_p
+        special.log_ndtr special.modified_bessel_i0 special.modified_bessel_i1 special.modified_bessel_k0
+        special.modified_bessel_k1 special.ndtri special.polygamma.special_polygamma_n_0
+        special.scaled_modified_bessel_k0 special.scaled_modified_bessel_k1 special.shifted_chebyshev_polynomial_t
+        special.shifted_chebyshev_polynomial_u special.shifted_chebyshev_polynomial_v
+        special.shifted_chebyshev_polynomial_w special.spherical_bessel_j0 special.zeta""",
+    "its numbers are complex": """
+        cdouble cfloat chalf complex fft.fft fft.fft2 fft.fftn fft.ifft fft.ifft2 fft.ifftn fft.ihfft fft.ihfft2
+        fft.ihfftn fft.rfft fft.rfft2 fft.rfftn polar stft view_as_complex""",
+    "its tensors are sparse": "sparse.mm.reduce",
+    "it takes the bits of numbers": "frexp hash_tensor nextafter",
+    "it belongs to a gradient": """
+        _softmax_backward_data max_pool2d_with_indices_backward native_dropout_backward""",
+    "it updates statistics": "_batch_norm_with_update",
+    "it resizes a tensor in place": "resize_as_",
+    "no converter has been written": """
+        _chunk_cat _segment_reduce.lengths _segment_reduce.offsets _unsafe_masked_index
+        _unsafe_masked_index_put_accumulate as_strided.partial_views as_strided_scatter linspace.tensor_overload
+        logspace.tensor_overload nn.functional.multi_margin_loss nn.functional.multilabel_margin_loss
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu""",
+}
+"""By reasons, the operators of which no sample converts."""
+
+IN_PART = {
+    "random or updating where it trains": """
+        _native_batch_norm_legit native_batch_norm nn.functional.batch_norm nn.functional.dropout
+        nn.functional.dropout2d nn.functional.dropout3d nn.functional.embedding nn.functional.embedding_bag
+        nn.functional.instance_norm nn.functional.multi_head_attention_forward nn.functional.rrelu""",
+    "its matrices may be large, or be decomposed": """
+        linalg.matrix_norm linalg.matrix_rank linalg.matrix_rank.hermitian linalg.solve_ex linalg.tensorsolve""",
+    "its tensors may be large": "argsort msort sort",
+    "arguments that may be tensors decide what is computed": """
+        cov nanquantile narrow quantile tensor_split""",
+    "its tensors may be empty": "nn.functional.linear repeat searchsorted tile",
+    "no converter has been written": """
+        nn.functional.linear_cross_entropy.chunked nn.functional.linear_cross_entropy.chunked_none""",
+}
+"""Likewise, the operators of which some samples are refused, others not."""
+
+
+def _reasons(table):
+    return {name: reason for reason, names in table.items() for name in names.split()}
+
+
+REFUSED_OPERATORS, REFUSED_IN_PART = _reasons(REASONS), _reasons(IN_PART)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("operator", operators(), ids=name_of)
+def test_operators(operator):
+    found = list(outcomes(operator, SAMPLES))
+    shown = "\n".join(f"sample {each.sample}: {each.status} {each.reason}" for each in found)
+    statuses = {each.status for each in found}
+    name = name_of(operator)
+    assert not statuses & {WRONG, BROKEN}, shown
+    if name in REFUSED_OPERATORS:
+        assert RIGHT not in statuses, f"it converts; take it out of the table of refusals\n{shown}"
+    elif name not in REFUSED_IN_PART:
+        assert REFUSED not in statuses, f"it was right or never asked before\n{shown}"
+
+
+def test_tables_are_of_operators_that_exist_once():
+    names = [name for table in (REASONS, IN_PART) for names in table.values() for name in names.split()]
+    assert len(names) == len(set(names))
