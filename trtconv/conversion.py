@@ -22,8 +22,9 @@ from trtconv.emit import emit
 from trtconv.errors import ConversionError
 from trtconv.logger import collect_messages
 from trtconv.module import TRTModule
-from trtconv.options import ConstantValues, check_compute_capabilities, check_flag, check_names
+from trtconv.options import ConstantValues, check_compute_capabilities, check_cuda_graphs, check_flag, check_names
 from trtconv.passes import run_trace_passes
+from trtconv.runtime import CudaGraphs
 from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec
 from trtconv.sizes import Size, expression, is_static
@@ -44,6 +45,7 @@ def convert(
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
+    cuda_graphs: CudaGraphs = "auto",
 ) -> TRTModule:
     """Convert a module to a TensorRT engine and return it as a module.
 
@@ -73,6 +75,9 @@ def convert(
             8.0, 8.6, 8.9, 12.0 and 12.1.
         keep_network: Keep the network in the result and in what is saved of it, so that it also runs where
             the engine can't. It takes as much room as the engine.
+        cuda_graphs: When calls on a GPU are captured in CUDA graphs, which take the host a few microseconds where an
+            engine takes hundreds: "auto" where a call comes a second time with the same shapes on the same stream,
+            True at the first, False never. `TRTModule.cuda_graphs` changes it later.
 
     Returns: A `TRTModule` that is called like `module`.
 
@@ -87,6 +92,7 @@ def convert(
     check_names("output_names", output_names)
     check_flag("tf32", tf32)
     check_flag("keep_network", keep_network)
+    check_cuda_graphs(cuda_graphs)
     check_compute_capabilities(compute_capabilities)
     constants = ConstantValues(constant_values)
     module = module_of(module)
@@ -134,7 +140,7 @@ def convert(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
-    return TRTModule(plan)
+    return TRTModule(plan, cuda_graphs=cuda_graphs)
 
 
 def _storages(module: torch.nn.Module) -> frozenset[int]:

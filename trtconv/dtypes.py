@@ -39,9 +39,12 @@ def engine_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def to_engine(tensor: torch.Tensor) -> torch.Tensor:
     """A caller's tensor as engines take it: complex numbers as pairs of real ones along a new last axis."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-    return tensor.to(engine_dtype(tensor.dtype))
+    return as_real(tensor).to(engine_dtype(tensor.dtype))
+
+
+def as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor; of complex ones their real and imaginary parts, along a new last axis."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def from_engine(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

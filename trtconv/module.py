@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trtconv import tensorrt as trt
-from trtconv.dtypes import from_engine, to_engine
 from trtconv.errors import EngineError, InputError
 from trtconv.misfits import label
+from trtconv.options import check_cuda_graphs
 from trtconv.places import warn
 from trtconv.plan import Plan, Segment
-from trtconv.reference import Graph, Interpreter
-from trtconv.runtime import Engine, EngineRunner
+from trtconv.reference import Graph
+from trtconv.runtime import (
+    Calls,
+    CudaGraphs,
+    Engine,
+    EngineBackend,
+    LoadedEngine,
+    Memory,
+    Session,
+    StaticIO,
+    key_of,
+    operator,
+)
 from trtconv.signature import Signature
 from trtconv.structure import as_plain
 
@@ -30,11 +42,15 @@ class TRTModule(torch.nn.Module):
     An empty one, `TRTModule()`, is there to load a state dict into.
     """
 
-    def __init__(self, plan: Plan | None = None) -> None:
+    def __init__(
+        self, plan: Plan | None = None, *, cuda_graphs: CudaGraphs = "auto", max_prepared_calls: int = 32
+    ) -> None:
         super().__init__()
-        self.plan = plan
-        self._runners: dict[torch.device, list[_SegmentRunner]] = {}
+        check_cuda_graphs(cuda_graphs)
+        self._cuda_graphs: CudaGraphs = cuda_graphs
+        self._max_prepared_calls = max_prepared_calls
         self._told_of_gradients = False
+        self._set_plan(plan)
         self.eval()
 
     # -- calling --------------------------------------------------------------------------------
@@ -52,32 +68,104 @@ class TRTModule(torch.nn.Module):
             InputError: an input has another shape, dtype, device or place than the plan was built for.
             EngineError: the engine can't be loaded or run here.
         """
-        plan = self._loaded_plan()
-        tensors = plan.signature.bind(args, kwargs)
-        if any(type(tensor) is not torch.Tensor for tensor in tensors):
-            tensors = list(map(as_plain, tensors))
+        if torch.compiler.is_compiling():
+            return self._call_as_operator(args, kwargs)
+        if kwargs or len(args) != self._leading:
+            return self._call_anew(args, kwargs)
+        call = self._calls.find(key_of(args))
+        if call is None or call.must_be_checked:
+            return self._call_anew(args, kwargs)
+        if not torch.is_grad_enabled():
+            return call(args)
+        if not self._told_of_gradients:
+            self._tell_of_gradients(args)
+        with torch.no_grad():
+            return call(args)
+
+    def _call_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of which it isn't known yet whether it fits."""
+        tensors, device = self._bind(args, kwargs)
         if not self._told_of_gradients and torch.is_grad_enabled():
             self._tell_of_gradients(tensors)
-        device = self._device_of(tensors)
-        if plan.signature.written_inputs:
-            plan.signature.check_written(tensors)
-        runners = self._runners.get(device) or self._prepare(device)
-        signature = plan.signature
+        key = key_of(tensors)
+        call = self._calls.find(key) or self._calls.prepare(key, device)
         with torch.no_grad():
-            feeds = list(map(to_engine, tensors)) if signature.is_cast else tensors
-            values = {spec.name: tensor for spec, tensor in zip(signature.inputs, feeds, strict=True)}
-            for runner in runners:
-                runner(values)
-            outputs = [values[spec.name] for spec in signature.outputs]
-            if signature.is_cast:
-                outputs = [
-                    from_engine(value, spec.dtype) for value, spec in zip(outputs, signature.outputs, strict=True)
-                ]
-            for place, new in zip(reversed(plan.signature.written_inputs), reversed(outputs), strict=False):
-                tensors[place].copy_(new)
-        return plan.signature.result.fill(outputs)
+            return call(tensors)
 
-    def _tell_of_gradients(self, tensors: list[torch.Tensor]) -> None:
+    def _call_as_operator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that torch.compile traces."""
+        signature = self._loaded_plan().signature
+        tensors = signature.bind(args, kwargs)
+        outputs = operator.call([tensor.detach() for tensor in tensors], self._number)
+        for place, new in zip(reversed(signature.written_inputs), reversed(outputs), strict=False):
+            tensors[place].copy_(new)
+        return signature.result.fill(outputs)
+
+    def run_flat(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The plan's outputs for its input tensors, in order: the new contents of inputs that are written to, last."""
+        device = self._device_of(tensors)
+        key = key_of(tensors)
+        call = self._calls.find(key) or self._calls.prepare(key, device)
+        with torch.no_grad():
+            return list(call.run(tensors))
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[torch.Tensor], torch.device]:
+        """The tensors of a call that fits, and their device."""
+        signature = self._loaded_plan().signature
+        tensors = signature.bind(args, kwargs)
+        if any(type(tensor) is not torch.Tensor for tensor in tensors):
+            tensors = list(map(as_plain, tensors))
+        device = self._device_of(tensors)
+        if signature.written_inputs:
+            signature.check_written(tensors)
+        return tensors, device
+
+    @contextmanager
+    def static_io(self, *args: Any, **kwargs: Any) -> Iterator[StaticIO]:
+        """Tensors that stay where they are, for pipelines that want no copies::
+
+            with trt_module.static_io(x) as io:
+                for batch in batches:
+                    io.inputs[0].copy_(batch)
+                    io.run()
+                    use(io.result)
+
+        Args: an example call; its contents are the first ones.
+
+        Yields: a `StaticIO`. It is for one stream at a time: a run has to be done before the next may begin.
+
+        Raises: as a call.
+        """
+        tensors, device = self._bind(args, kwargs)
+        signature = self._loaded_plan().signature
+        with torch.no_grad():
+            io = StaticIO(self._session(device), tensors, signature.result.fill, self._cuda_graphs is not False)
+        yield io
+
+    @property
+    def cuda_graphs(self) -> CudaGraphs:
+        """Whether calls on a GPU are captured in CUDA graphs: "auto" where they come a second time, True, or False."""
+        return self._cuda_graphs
+
+    @cuda_graphs.setter
+    def cuda_graphs(self, value: CudaGraphs) -> None:
+        check_cuda_graphs(value)
+        self._cuda_graphs = value
+        self._forget_calls()
+
+    @property
+    def max_prepared_calls(self) -> int:
+        """How many kinds of calls (shapes, dtypes, device, stream) are kept ready, with their CUDA graphs."""
+        return self._max_prepared_calls
+
+    @max_prepared_calls.setter
+    def max_prepared_calls(self, value: int) -> None:
+        if type(value) is not int or value < 1:
+            raise ValueError(f"max_prepared_calls={value!r}: it takes a whole number from 1")
+        self._max_prepared_calls = value
+        self._forget_calls()
+
+    def _tell_of_gradients(self, tensors: Sequence[torch.Tensor]) -> None:
         """Warn once where a gradient would end here."""
         place = next((index for index, tensor in enumerate(tensors) if tensor.requires_grad), None)
         if place is None:
@@ -88,7 +176,7 @@ class TRTModule(torch.nn.Module):
             "computes none. Train the original module; to run this one, call it under torch.no_grad()"
         )
 
-    def _device_of(self, tensors: list[torch.Tensor]) -> torch.device:
+    def _device_of(self, tensors: Sequence[torch.Tensor]) -> torch.device:
         if not tensors:
             return torch.device("cpu")
         device = tensors[0].device
@@ -101,18 +189,46 @@ class TRTModule(torch.nn.Module):
                 )
         return device
 
-    def _prepare(self, device: torch.device) -> list[_SegmentRunner]:
-        runners = [_SegmentRunner(segment, device) for segment in self._loaded_plan().segments]
-        self._runners[device] = runners
-        return runners
+    def _session(self, device: torch.device) -> Session:
+        with self._loading:
+            if device not in self._sessions:
+                self._sessions[device] = Session(self._loaded_plan(), device)
+            return self._sessions[device]
 
     def backend(self, device: torch.device | str) -> str:
         """What runs calls on a device: "tensorrt" or "reference"."""
-        device = torch.empty(0, device=device).device
-        runners = self._runners.get(device) or self._prepare(device)
-        return "tensorrt" if all(runner.uses_engine for runner in runners) else "reference"
+        backends = self._session(torch.empty(0, device=device).device).backends
+        return "tensorrt" if all(backend.name == "tensorrt" for backend in backends) else "reference"
+
+    def memory(self) -> Memory:
+        """How many bytes it takes on the host and on the GPUs, and for what."""
+        return Memory.of(self._loaded_plan(), list(self._sessions.values()), self._calls)
 
     # -- what it holds --------------------------------------------------------------------------
+
+    def _set_plan(self, plan: Plan | None) -> None:
+        self.plan = plan
+        self._loading = threading.RLock()
+        self._sessions: dict[torch.device, Session] = {}
+        self._number = operator.register(self)
+        self._leading = -1 if plan is None else plan.signature.settle().leading
+        self._forget_calls()
+
+    def _forget_calls(self) -> None:
+        if self.plan is not None:
+            self._calls = Calls(self.plan.signature, self._session, self._cuda_graphs, self._max_prepared_calls)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> TRTModule:
+        """What `.to(...)` comes to, of a parent as well: devices that are left are let go. Dtypes stay.
+
+        A call runs where its inputs are.
+        """
+        left = [device for device in self._sessions if fn(torch.empty(0, device=device)).device != device]
+        for device in left:
+            del self._sessions[device]
+        if left:
+            self._forget_calls()
+        return self
 
     def _loaded_plan(self) -> Plan:
         if self.plan is None:
@@ -192,11 +308,18 @@ class TRTModule(torch.nn.Module):
             unexpected_keys += [prefix + name for name in own.keys() - plan.to_state().keys()]
         if not local_metadata.get("assign_to_params_buffers", False):
             plan = copy.deepcopy(plan)
-        self.plan, self._runners = plan, {}
+        self._set_plan(plan)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles take the plan; contexts belong to their process.
-        return {**self.__dict__, "_runners": {}}
+        # Copies and pickles take the plan; contexts, graphs and locks belong to their process.
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._set_plan(state["plan"])
+
+
+_OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_number")
 
 
 def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTModule:
@@ -219,46 +342,11 @@ def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTMod
             "(torch.save(trt_module.state_dict(), ...)) carries its network and runs anywhere"
         )
     device = torch.empty(0, device=device).device
-    runner = EngineRunner(content, device)
+    loaded = LoadedEngine(content, device)
     engine = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    names = [tuple(spec.name for spec in specs) for specs in (runner.inputs, runner.outputs)]
-    signature = Signature.of_tensors(runner.inputs, runner.outputs)
-    segment = Segment(names[0], names[1], engine, graph=None)
-    return TRTModule(Plan(signature, (segment,), {"file": str(path)}))
-
-
-class _SegmentRunner:
-    """A segment made ready for one device."""
-
-    def __init__(self, segment: Segment, device: torch.device) -> None:
-        self._segment = segment
-        self._engine = self._load_engine(segment, device)
-        self._interpreter = None
-        if self._engine is None:
-            if segment.graph is None:
-                raise EngineError(f"the engine can't run on {device}, and the network wasn't kept for the interpreter")
-            self._interpreter = Interpreter(segment.graph)
-
-    @property
-    def uses_engine(self) -> bool:
-        return self._engine is not None
-
-    @staticmethod
-    def _load_engine(segment: Segment, device: torch.device) -> EngineRunner | None:
-        if device.type != "cuda" or not trt.is_available():
-            return None
-        try:
-            return EngineRunner(Engine(segment.engine).serialize(), device)
-        except EngineError as error:
-            if segment.graph is None:
-                raise
-            warn(f"the reference interpreter runs in place of the engine: {error}")
-            return None
-
-    def __call__(self, values: dict[str, torch.Tensor]) -> None:
-        if self._engine is not None:
-            results = self._engine.run([values[spec.name] for spec in self._engine.inputs])
-            values.update(zip((spec.name for spec in self._engine.outputs), results, strict=True))
-        else:
-            assert self._interpreter is not None
-            values.update(self._interpreter.run({name: values[name] for name in self._segment.inputs}))
+    names = [tuple(spec.name for spec in specs) for specs in (loaded.inputs, loaded.outputs)]
+    signature = Signature.of_tensors(loaded.inputs, loaded.outputs)
+    plan = Plan(signature, (Segment(names[0], names[1], engine, graph=None),), {"file": str(path)})
+    module = TRTModule(plan)
+    module._sessions[device] = Session(plan, device, [EngineBackend(loaded)])
+    return module

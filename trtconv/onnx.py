@@ -16,8 +16,9 @@ from trtconv.errors import BuildError, ConversionError
 from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
-from trtconv.options import check_compute_capabilities, check_flag
+from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag
 from trtconv.places import warn
+from trtconv.runtime import CudaGraphs
 from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec
 
@@ -32,6 +33,7 @@ def from_onnx(
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
+    cuda_graphs: CudaGraphs = "auto",
 ) -> TRTModule:
     """Convert an ONNX model to a TensorRT engine and return it as a module.
 
@@ -42,7 +44,7 @@ def from_onnx(
     Args:
         model: A file's path, or its content. Weights in files of their own are found beside the file.
         shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
-        tf32, compute_capabilities, keep_network: As for `trtconv.convert`.
+        tf32, compute_capabilities, keep_network, cuda_graphs: As for `trtconv.convert`.
 
     Raises:
         BuildError: TensorRT's parser doesn't take the model; the message lists each error with its node.
@@ -56,6 +58,7 @@ def from_onnx(
     trt.load()
     check_flag("tf32", tf32)
     check_flag("keep_network", keep_network)
+    check_cuda_graphs(cuda_graphs)
     check_compute_capabilities(compute_capabilities)
     clock = Clock()
     with collect_messages() as messages, default_device("cpu"):
@@ -73,7 +76,7 @@ def from_onnx(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
-    return TRTModule(plan)
+    return TRTModule(plan, cuda_graphs=cuda_graphs)
 
 
 # -- reading the model ----------------------------------------------------------------------------

@@ -27,6 +27,12 @@ def check_flag(option: str, given: Any) -> None:
         raise ValueError(f"{option}={given!r}: it is True or False")
 
 
+def check_cuda_graphs(value: Any) -> None:
+    """Raise `ValueError` unless `value` says when calls are captured in CUDA graphs."""
+    if not (value is True or value is False or value == "auto"):
+        raise ValueError(f'cuda_graphs={value!r}: it takes "auto", True or False')
+
+
 def check_compute_capabilities(given: Any) -> None:
     """Raise `ValueError` unless these are compute capabilities that the TensorRT in use builds for, or None."""
     if given is None:

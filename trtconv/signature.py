@@ -137,7 +137,7 @@ class Signature:
             InputError: a tensor is missing or too much, or has another shape or dtype.
         """
         # The common case, without kwargs, is decided by counting.
-        tensors = list(args) if not kwargs and len(args) == self._leading else self._flatten(args, kwargs)
+        tensors = list(args) if not kwargs and len(args) == self.leading else self._flatten(args, kwargs)
         sizes: dict[str, int] = {}
         for index, (spec, tensor) in enumerate(zip(self.inputs, tensors, strict=True)):
             if spec.admits(tensor, sizes):
@@ -150,6 +150,12 @@ class Signature:
         if len(self.profiles) > 1:
             self._check_profiles(sizes)
         return tensors
+
+    def settle(self) -> Signature:
+        """Work out now what is kept once known, for tracers that can't look into that; return itself."""
+        _ = self.profiles, self.leading, self.is_cast, self.returns_one_tensor
+        _ = [spec.is_static for spec in (*self.inputs, *self.outputs)]
+        return self
 
     def check_written(self, tensors: Sequence[torch.Tensor]) -> None:
         """Raise `InputError` if an input that the module writes to shares memory with another."""
@@ -199,7 +205,12 @@ class Signature:
         return any(spec.dtype is not engine_dtype(spec.dtype) for spec in (*self.inputs, *self.outputs))
 
     @functools.cached_property
-    def _leading(self) -> int:
+    def returns_one_tensor(self) -> bool:
+        """Whether the result is the first output, in no container."""
+        return self.result.nesting.kind == "leaf" and self.result.leaves == (TensorIndex(0),)
+
+    @functools.cached_property
+    def leading(self) -> int:
         """The number of tensors that are a call by themselves, the first arguments; -1 if there is no such call."""
         tensors = [torch.empty(0)] * len(self.inputs)
         try:

@@ -1,7 +1,26 @@
-"""Running engines on the GPU."""
+"""Running plans: engines on the GPU, the reference interpreter elsewhere."""
 
 from __future__ import annotations
 
-from trtconv.runtime.engine import Engine, EngineRunner
+from trtconv.runtime import operator
+from trtconv.runtime.backend import Backend, EngineBackend, InterpreterBackend
+from trtconv.runtime.calls import Calls, CudaGraphs, key_of
+from trtconv.runtime.engine import Engine, LoadedEngine
+from trtconv.runtime.memory import Memory
+from trtconv.runtime.session import Session
+from trtconv.runtime.static_io import StaticIO
 
-__all__ = ["Engine", "EngineRunner"]
+__all__ = [
+    "Backend",
+    "Calls",
+    "CudaGraphs",
+    "Engine",
+    "EngineBackend",
+    "InterpreterBackend",
+    "LoadedEngine",
+    "Memory",
+    "Session",
+    "StaticIO",
+    "key_of",
+    "operator",
+]

@@ -1,4 +1,4 @@
-"""A TensorRT engine: its serialized form, and running it on torch's tensors."""
+"""A TensorRT engine: its serialized form, and the engine loaded on a GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from trtconv import tensorrt as trt
 from trtconv.dtypes import to_torch
 from trtconv.errors import EngineError
 from trtconv.logger import collect_messages, logger
+from trtconv.runtime import cuda
 from trtconv.signature import TensorSpec
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Of each input, in order."""
 
 
 class Engine:
@@ -43,24 +47,36 @@ class Engine:
         return f"Engine({len(self)} bytes)"
 
 
-class EngineRunner:
+class LoadedEngine:
     """An engine loaded on one GPU.
 
     Args:
         plan: The serialized engine.
         device: The CUDA device to run on.
+        kernels: What `kernels` gave earlier for the same engine, TensorRT and GPU; what doesn't fit is left aside.
+
+    Attributes:
+        inputs, outputs: What it takes and returns, in order.
+        kernels_fit: Whether TensorRT took the kernels that were given.
 
     Raises:
         EngineError: TensorRT doesn't load the engine here; with its own messages.
     """
 
-    def __init__(self, plan: bytes, device: torch.device) -> None:
+    def __init__(self, plan: bytes, device: torch.device, kernels: bytes | None = None) -> None:
         self.device = device
-        with torch.cuda.device(device), collect_messages() as messages:
-            torch.cuda.current_stream(device)  # TensorRT needs torch's CUDA context to be there
+        self.kernels_fit = False
+        with cuda.on_device(device), collect_messages() as messages:
+            cuda.current_stream(device)  # TensorRT needs torch's CUDA context to be there
             self._runtime = trt.Runtime(logger())
             self._engine = self._runtime.deserialize_cuda_engine(plan)
-            first: Any = None if self._engine is None else _create_context(self._engine)
+            self._config: Any = None
+            self._cache: Any = None
+            first = None
+            if self._engine is not None:
+                if trt.is_rtx():
+                    self._configure(kernels)
+                first = self._create_context()
             if first is None:
                 said = "\n".join(f"  {text}" for text in messages.errors()) or "  (nothing)"
                 raise EngineError(
@@ -68,13 +84,63 @@ class EngineRunner:
                     f"{torch.cuda.get_device_name(device)}. It says:\n{said}\nAn engine runs only under the release "
                     "of TensorRT that built it and on the GPUs that it was built for."
                 )
-        self._contexts: dict[int, Any] = {0: first}
-        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self._spare = torch.empty(256, dtype=torch.uint8, device=device)
+        self._spare = [first]
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self.inputs = [self._spec(name) for name in names if self._is_input(name)]
         self.outputs = [self._spec(name) for name in names if not self._is_input(name)]
         self._profiles = self._read_profiles()
+        # With several profiles an engine says of its outputs what holds for the first only (TensorRT-RTX 1.6.1).
+        self.is_static = len(self._profiles) == 1 and all(spec.is_static for spec in (*self.inputs, *self.outputs))
+
+    def _configure(self, kernels: bytes | None) -> None:
+        """TensorRT-RTX compiles its kernels where they run: those for the shapes at hand, kept in a cache."""
+        self._config = self._engine.create_runtime_config()
+        self._config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        self._config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        self._cache = self._config.create_runtime_cache()
+        self.kernels_fit = bool(kernels) and bool(self._cache.deserialize(kernels))
+        self._config.set_runtime_cache(self._cache)
+
+    def _create_context(self) -> Any:
+        if self._config is not None:
+            return self._engine.create_execution_context(self._config)
+        return self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+
+    def new_context(self, profile: int, stream: int) -> Any:
+        """An execution context of a profile, without memory for activations: the caller gives it.
+
+        Raises:
+            EngineError: TensorRT makes none, for want of memory as a rule.
+        """
+        with collect_messages() as messages:
+            context = self._spare.pop() if self._spare else self._create_context()
+            if context is None or (profile and not context.set_optimization_profile_async(profile, stream)):
+                said = "\n".join(f"  {text}" for text in messages.errors()) or "  (nothing)"
+                raise EngineError(f"TensorRT makes no execution context of optimization profile {profile}:\n{said}")
+            return context
+
+    def kernels(self) -> bytes | None:
+        """The kernels that TensorRT-RTX compiled for this GPU so far; None where TensorRT keeps none."""
+        return None if self._cache is None else bytes(self._cache.serialize())
+
+    def profile_of(self, shapes: Shapes) -> int:
+        """The first optimization profile that has these shapes.
+
+        Raises:
+            EngineError: none has.
+        """
+        if len(self._profiles) == 1:
+            return 0
+        for number, limits in enumerate(self._profiles):
+            if all(_fits(shape, *pair) for shape, pair in zip(shapes, limits, strict=True)):
+                return number
+        came = ", ".join(f"{spec.name} {list(shape)}" for spec, shape in zip(self.inputs, shapes, strict=True))
+        raise EngineError(f"none of the engine's {len(self._profiles)} optimization profiles takes {came}")
+
+    def weights(self) -> int:
+        """How many bytes of the GPU's memory its weights take; 0 where TensorRT doesn't tell."""
+        stat = getattr(trt.load(), "EngineStat", None)
+        return 0 if stat is None else max(0, int(self._engine.get_engine_stat(stat.TOTAL_WEIGHTS_SIZE)))
 
     def _is_input(self, name: str) -> bool:
         return bool(self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
@@ -86,77 +152,12 @@ class EngineRunner:
         return TensorSpec(name, to_torch(self._engine.get_tensor_dtype(name)), shape)
 
     def _read_profiles(self) -> list[list[tuple[Sequence[int], Sequence[int]]]]:
-        """For each optimization profile the least and the largest shape of each input; [] if there is only one."""
-        count = self._engine.num_optimization_profiles
+        """For each optimization profile the least and the largest shape of each input."""
         return [
             [self._engine.get_tensor_profile_shape(spec.name, number)[::2] for spec in self.inputs]
-            for number in range(count if count > 1 else 0)
+            for number in range(self._engine.num_optimization_profiles)
         ]
 
-    def _context_for(self, tensors: Sequence[torch.Tensor], stream: Any) -> Any:
-        """The execution context of the first profile that has the shapes of these inputs; each has one of its own."""
-        number = 0
-        if self._profiles:
-            number = next((i for i, limits in enumerate(self._profiles) if _fit(tensors, limits)), -1)
-            if number < 0:
-                shapes = ", ".join(f"{s.name} {list(t.shape)}" for s, t in zip(self.inputs, tensors, strict=True))
-                raise EngineError(f"none of the engine's {len(self._profiles)} optimization profiles takes {shapes}")
-        if number not in self._contexts:
-            context = _create_context(self._engine)
-            if context is None or not context.set_optimization_profile_async(number, stream.cuda_stream):
-                raise EngineError(f"TensorRT refuses optimization profile {number}")
-            self._contexts[number] = context
-        return self._contexts[number]
 
-    def run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Run on CUDA tensors in the order of `inputs`; return new tensors in the order of `outputs`.
-
-        The work is queued on torch's current stream, or on a stream beside it where that is the default
-        stream, on which TensorRT would synchronize the whole device.
-        """
-        current = torch.cuda.current_stream(self.device)
-        stream = self._stream if current == torch.cuda.default_stream(self.device) else current
-        feeds = [tensor.contiguous() for tensor in tensors]
-        context = self._context_for(feeds, stream)
-        for spec, tensor in zip(self.inputs, feeds, strict=True):
-            if not spec.is_static and not context.set_input_shape(spec.name, tuple(tensor.shape)):
-                raise EngineError(f"TensorRT refuses shape {list(tensor.shape)} for input {spec.name!r}")
-        # With several profiles an engine says of its outputs what holds for the first only (TensorRT-RTX 1.6.1).
-        shapes: list[Any] = [
-            spec.shape if spec.is_static and not self._profiles else tuple(context.get_tensor_shape(spec.name))
-            for spec in self.outputs
-        ]
-        results = [
-            torch.empty(shape, dtype=spec.dtype, device=self.device)
-            for spec, shape in zip(self.outputs, shapes, strict=True)
-        ]
-        specs = [*self.inputs, *self.outputs]
-        for spec, tensor in zip(specs, [*feeds, *results], strict=True):
-            address = tensor.data_ptr() or self._spare.data_ptr()  # an empty tensor has none, TensorRT wants one
-            if not context.set_tensor_address(spec.name, address):
-                raise EngineError(f"TensorRT refuses the address of tensor {spec.name!r}")
-        stream.wait_stream(current)
-        with collect_messages() as messages:
-            if not context.execute_async_v3(stream.cuda_stream):
-                raise EngineError("the engine failed:\n" + "\n".join(f"  {text}" for text in messages.errors()))
-        current.wait_stream(stream)
-        for tensor in feeds:  # torch may reuse their memory only after the engine has read them
-            tensor.record_stream(stream)
-        return results
-
-
-def _fit(tensors: Sequence[torch.Tensor], limits: Sequence[tuple[Sequence[int], Sequence[int]]]) -> bool:
-    return all(
-        low <= size <= high
-        for tensor, (least, largest) in zip(tensors, limits, strict=True)
-        for low, size, high in zip(least, tensor.shape, largest, strict=True)
-    )
-
-
-def _create_context(engine: Any) -> Any:
-    """An execution context that runs kernels made for the shapes at hand from the first call on."""
-    if not trt.is_rtx():
-        return engine.create_execution_context()
-    config = engine.create_runtime_config()
-    config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-    return engine.create_execution_context(config)
+def _fits(shape: Sequence[int], least: Sequence[int], largest: Sequence[int]) -> bool:
+    return all(low <= size <= high for low, size, high in zip(least, shape, largest, strict=True))

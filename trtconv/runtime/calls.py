@@ -1,0 +1,226 @@
+"""Calls of a plan, each prepared at the first of its kind: the same shapes, dtypes, device and stream."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from trtconv.dtypes import engine_dtype
+from trtconv.errors import EngineError
+from trtconv.places import warn
+from trtconv.runtime import cuda
+from trtconv.runtime.lane import Lane
+from trtconv.runtime.session import Session
+from trtconv.signature import Signature
+
+CudaGraphs = Literal["auto", True, False]
+Tensors = Sequence[torch.Tensor]
+
+_OWN = (torch.Tensor, torch.nn.Parameter)
+_REPAID = 100
+"""After about how many calls a graph has saved the time that it takes to capture it."""
+
+
+def key_of(tensors: Tensors) -> Hashable:
+    """What two calls have in common that run alike; None for tensors of other classes than torch's own."""
+    parts: list[Any] = []
+    for tensor in tensors:
+        if type(tensor) not in _OWN:
+            return None
+        parts += (tensor.dtype, tensor.shape, tensor.device)
+    if parts and tensor.is_cuda:
+        parts.append(cuda.current_stream(parts[-1]))
+    return tuple(parts)
+
+
+class FixedCall:
+    """A call with fixed tensors to read and to write, captured in a CUDA graph.
+
+    Args:
+        session: What runs it.
+        tensors: Such as calls come with.
+        lane: Whose memory for activations it uses: its launches come one after the other.
+        captured: Whether to capture it; else its work is queued anew each time.
+
+    Attributes:
+        feeds: What it reads, in the order of the plan's inputs, of the engine's dtypes.
+        results: What it writes, in the order of the plan's outputs.
+
+    Raises:
+        EngineError: it can't be bound or captured.
+    """
+
+    def __init__(self, session: Session, tensors: Tensors, lane: Lane, captured: bool = True) -> None:
+        self.lane = lane
+        with torch.inference_mode(False), torch.no_grad(), lane.lock:
+            self.feeds = [
+                torch.empty(tensor.shape, dtype=engine_dtype(tensor.dtype), device=tensor.device) for tensor in tensors
+            ]
+            self._addresses = [feed.data_ptr() for feed in self.feeds]
+            self._bound, self.results = session.bind(self.feeds, lane)
+            # TensorRT allocates and compiles in the first run; a graph is recorded of a later one.
+            self._fill(tensors)
+            with lane.working_stream() as stream:
+                self._queue(stream)
+            self._graph = cuda.Graph(self._queue, lane.beside) if captured else None
+        self.launch: Callable[[int], None] = self._queue if self._graph is None else self._graph.launch
+
+    def _queue(self, stream: int) -> None:
+        for bound in self._bound:
+            bound.queue(stream)
+
+    def _fill(self, tensors: Tensors) -> None:
+        for feed, address, tensor in zip(self.feeds, self._addresses, tensors, strict=True):
+            if tensor.data_ptr() != address or tensor.dtype is not feed.dtype or not tensor.is_contiguous():
+                feed.copy_(tensor)
+
+    def __call__(self, tensors: Tensors) -> list[torch.Tensor]:
+        """Run on these tensors; return new ones."""
+        with self.lane.lock:
+            self._fill(tensors)
+            self.launch(self.lane.stream)
+            return [result.clone() for result in self.results]
+
+    def __del__(self) -> None:
+        cuda.synchronize(self.lane.device)  # a graph and what it uses may go only when it has run
+
+    def memory(self) -> int:
+        """The bytes of its fixed tensors."""
+        return sum(tensor.nbytes for tensor in (*self.feeds, *self.results))
+
+
+class PreparedCall:
+    """How calls of one kind are run.
+
+    Attributes:
+        used: When it was last called, on the clock of `Calls`.
+        must_be_checked: Whether a call of this kind may still not fit: where inputs that are written to share memory.
+        fixed: Its CUDA graph, if it has one.
+    """
+
+    def __init__(self, calls: Calls, session: Session, lane: Lane | None) -> None:
+        self._calls = calls
+        self._session = session
+        self._lane = lane
+        self._count = 0
+        self._index = -1 if lane is None else lane.device.index
+        self._signature = calls.signature
+        self.must_be_checked = bool(calls.signature.written_inputs)
+        self.fixed: FixedCall | None = None
+        self.used = 0
+
+    def __call__(self, tensors: Tensors) -> Any:
+        """Run on tensors of this kind; return what the module returns."""
+        signature = self._signature
+        outputs = self.run(tensors)
+        for place, new in zip(reversed(signature.written_inputs), reversed(outputs), strict=False):
+            tensors[place].copy_(new)
+        return outputs[0] if signature.returns_one_tensor else signature.result.fill(outputs)
+
+    def run(self, tensors: Tensors) -> Sequence[torch.Tensor]:
+        """The plan's outputs for tensors of this kind, of the dtypes that the module has."""
+        self.used = next(self._calls.clock)
+        outputs = self._on_device(tensors)
+        if self._signature.is_cast:
+            return [value.to(spec.dtype) for value, spec in zip(outputs, self._signature.outputs, strict=True)]
+        return outputs
+
+    def _on_device(self, tensors: Tensors) -> Sequence[torch.Tensor]:
+        if self._lane is None:
+            return self._session.run(tensors, None)
+        if torch._C._cuda_getDevice() != self._index:
+            with cuda.on_device(self._lane.device):
+                return self._on_gpu(tensors)
+        return self._on_gpu(tensors)
+
+    def _on_gpu(self, tensors: Tensors) -> Sequence[torch.Tensor]:
+        if cuda.is_capturing():
+            return self._session.run_captured(tensors)
+        fixed = self.fixed
+        if fixed is not None:
+            return fixed(tensors)
+        self._count += 1
+        if self._calls.wants_graph(self._count):
+            assert self._lane is not None
+            with self._lane.lock:
+                self.fixed = self.fixed or self._calls.capture(self._session, tensors, self._lane)
+            if self.fixed is not None:
+                return self.fixed(tensors)
+        return self._session.run(tensors, self._lane)
+
+
+class Calls:
+    """The prepared calls of a plan.
+
+    Args:
+        signature: How the plan is called.
+        session: Gives the plan made ready for a device.
+        cuda_graphs: "auto" captures a graph where a call comes a second time, True at once, False never.
+        limit: How many calls are kept, those used last.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        session: Callable[[torch.device], Session],
+        cuda_graphs: CudaGraphs,
+        limit: int,
+    ) -> None:
+        self.signature = signature
+        self.clock = itertools.count(1)
+        self._session = session
+        self._cuda_graphs: CudaGraphs = cuda_graphs
+        self._limit = limit
+        self._captured = 0
+        self._told = False
+        self._changing = threading.Lock()
+        self._prepared: dict[Hashable, PreparedCall] = {}
+        self.find = self._prepared.get
+
+    def prepare(self, key: Hashable, device: torch.device) -> PreparedCall:
+        """The call of a kind, on a device; its tensors have been checked."""
+        session = self._session(device)
+        with self._changing:
+            found = self._prepared.get(key)
+            if found is not None:
+                return found
+            lane = session.lane(cuda.current_stream(device)) if session.on_gpu else None
+            call = PreparedCall(self, session, lane)
+            call.used = next(self.clock)
+            if key is not None:
+                self._make_room()
+                self._prepared[key] = call
+            return call
+
+    def _make_room(self) -> None:
+        while len(self._prepared) >= self._limit:
+            oldest = min(self._prepared, key=lambda key: self._prepared[key].used)
+            del self._prepared[oldest]
+
+    def wants_graph(self, count: int) -> bool:
+        """Whether a call that comes for this many times without a graph is to have one."""
+        if self._cuda_graphs == "auto":
+            return count > 1 and (self._captured < self._limit or count > _REPAID)
+        return self._cuda_graphs
+
+    def capture(self, session: Session, tensors: Tensors, lane: Lane) -> FixedCall | None:
+        """A call with a CUDA graph; None where it can't be captured, which is said once."""
+        try:
+            fixed = FixedCall(session, tensors, lane)
+        except (EngineError, torch.OutOfMemoryError) as error:
+            self._cuda_graphs = False
+            if not self._told:
+                self._told = True
+                warn(f"calls run without a CUDA graph: {error}")
+            return None
+        self._captured += 1
+        return fixed
+
+    def memory(self) -> int:
+        """The bytes of the tensors of all graphs."""
+        fixed = [call.fixed for call in list(self._prepared.values())]
+        return sum(each.memory() for each in fixed if each is not None)

@@ -1,0 +1,102 @@
+"""A plan made ready for one device."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+
+import torch
+
+from trtconv import tensorrt as trt
+from trtconv.dtypes import engine_dtype
+from trtconv.errors import EngineError
+from trtconv.places import warn
+from trtconv.plan import Plan, Segment
+from trtconv.runtime.backend import Backend, Bound, EngineBackend, InterpreterBackend
+from trtconv.runtime.engine import Engine, LoadedEngine
+from trtconv.runtime.lane import Lane
+
+
+class Session:
+    """The backends of a plan's segments on one device; loaded, unless they are given.
+
+    Raises:
+        EngineError: a segment can't run there.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device, backends: Sequence[Backend] | None = None) -> None:
+        self.device = device
+        self.backends = backends or [_backend(segment, device) for segment in plan.segments]
+        self.on_gpu = any(isinstance(backend, EngineBackend) for backend in self.backends)
+        self._signature = plan.signature
+        self._lanes: weakref.WeakValueDictionary[int, Lane] = weakref.WeakValueDictionary()
+        self._changing = threading.Lock()
+
+    def lane(self, stream: int) -> Lane:
+        """The lane of a stream. It stays as long as something holds it."""
+        with self._changing:
+            lane = self._lanes.get(stream)
+            if lane is None:
+                lane = self._lanes[stream] = Lane(self.device, stream)
+            return lane
+
+    def lanes(self) -> list[Lane]:
+        """The lanes that there are."""
+        with self._changing:
+            return list(self._lanes.values())
+
+    def run(self, tensors: Sequence[torch.Tensor], lane: Lane | None) -> list[torch.Tensor]:
+        """Run on tensors in the order of the plan's inputs; return new ones in the order of its outputs."""
+        values = self._feeds(tensors)
+        for backend in self.backends:
+            feeds = [values[name] for name in backend.inputs]
+            values.update(zip(backend.outputs, backend.run(feeds, lane), strict=True))
+        return [values[spec.name] for spec in self._signature.outputs]
+
+    def run_captured(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """`run` while the caller captures the current stream into a graph."""
+        values = self._feeds(tensors)
+        for backend in self.backends:
+            feeds = [values[name] for name in backend.inputs]
+            values.update(zip(backend.outputs, backend.run_captured(feeds, self.lanes()), strict=True))
+        return [values[spec.name] for spec in self._signature.outputs]
+
+    def bind(self, feeds: Sequence[torch.Tensor], lane: Lane) -> tuple[list[Bound], list[torch.Tensor]]:
+        """All segments with fixed tensors, and the plan's outputs among them.
+
+        Raises:
+            EngineError: a segment can't be in a graph.
+        """
+        values = dict(zip((spec.name for spec in self._signature.inputs), feeds, strict=True))
+        all_bound = []
+        for backend in self.backends:
+            bound = backend.bind([values[name] for name in backend.inputs], lane)
+            if bound is None:
+                raise EngineError(
+                    "the sizes of an output, or what the engine runs, depend on the values that come"
+                    if isinstance(backend, EngineBackend)
+                    else "the reference interpreter runs a part of the plan"
+                )
+            all_bound.append(bound)
+            values.update(zip(backend.outputs, bound.results, strict=True))
+        return all_bound, [values[spec.name] for spec in self._signature.outputs]
+
+    def _feeds(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        specs = self._signature.inputs
+        if self._signature.is_cast:
+            tensors = [tensor.to(engine_dtype(tensor.dtype)) for tensor in tensors]
+        return {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
+
+
+def _backend(segment: Segment, device: torch.device) -> Backend:
+    if device.type == "cuda" and trt.is_available():
+        try:
+            return EngineBackend(LoadedEngine(Engine(segment.engine).serialize(), device))
+        except EngineError as error:
+            if segment.graph is None:
+                raise
+            warn(f"the reference interpreter runs in place of the engine: {error}")
+    if segment.graph is None:
+        raise EngineError(f"the engine can't run on {device}, and the network wasn't kept for the interpreter")
+    return InterpreterBackend(segment, segment.graph)

@@ -1,0 +1,52 @@
+"""Calls without copies: tensors that stay where they are from run to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from trtconv.runtime import cuda
+from trtconv.runtime.calls import FixedCall
+from trtconv.runtime.lane import Lane
+from trtconv.runtime.session import Session
+
+
+class StaticIO:
+    """Fixed inputs and outputs of a converted module, from `TRTModule.static_io`.
+
+    Attributes:
+        inputs: The tensors that `run` reads, in the order of the module's inputs; write new contents into them. They
+            have the engine's dtypes: float32 where the module takes float64.
+        result: What the module returns, with the tensors that `run` writes; of the engine's dtypes too.
+    """
+
+    def __init__(
+        self, session: Session, tensors: Sequence[torch.Tensor], fill: Callable[[Sequence[Any]], Any], graph: bool
+    ) -> None:
+        if session.on_gpu:
+            self._device = session.device
+            with cuda.on_device(session.device):
+                lane = Lane(session.device, cuda.current_stream(session.device))
+                self._fixed = FixedCall(session, tensors, lane, captured=graph)
+            self.inputs, results = self._fixed.feeds, self._fixed.results
+            self.run = self._launch
+        else:
+            self._session = session
+            with torch.inference_mode(False), torch.no_grad():
+                self.inputs = [tensor.clone() for tensor in tensors]
+                self._results = results = [result.clone() for result in session.run(self.inputs, None)]
+            self.run = self._interpret
+        self.result = fill(results)
+
+    run: Callable[[], None]
+    """Run on what `inputs` hold, and write the results into `result`: in the order of torch's current stream."""
+
+    def _launch(self) -> None:
+        self._fixed.launch(cuda.current_stream(self._device))
+
+    def _interpret(self) -> None:
+        with torch.no_grad():
+            for fixed, new in zip(self._results, self._session.run(self.inputs, None), strict=True):
+                fixed.copy_(new)
