@@ -88,7 +88,7 @@ class TRTModule(torch.nn.Module):
         if not self._told_of_gradients and torch.is_grad_enabled():
             self._tell_of_gradients(tensors)
         key = key_of(tensors)
-        call = self._calls.find(key) or self._calls.prepare(key, device)
+        call = self._calls.find(key) or self._calls.prepare(key, self._session(device))
         with torch.no_grad():
             return call(tensors)
 
@@ -105,7 +105,7 @@ class TRTModule(torch.nn.Module):
         """The plan's outputs for its input tensors, in order: the new contents of inputs that are written to, last."""
         device = self._device_of(tensors)
         key = key_of(tensors)
-        call = self._calls.find(key) or self._calls.prepare(key, device)
+        call = self._calls.find(key) or self._calls.prepare(key, self._session(device))
         with torch.no_grad():
             return list(call.run(tensors))
 
@@ -216,7 +216,7 @@ class TRTModule(torch.nn.Module):
 
     def _forget_calls(self) -> None:
         if self.plan is not None:
-            self._calls = Calls(self.plan.signature, self._session, self._cuda_graphs, self._max_prepared_calls)
+            self._calls = Calls(self.plan.signature, self._cuda_graphs, self._max_prepared_calls)
 
     def _apply(self, fn: Any, recurse: bool = True) -> TRTModule:
         """What `.to(...)` comes to, of a parent as well: devices that are left are let go. Dtypes stay.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -13,6 +14,7 @@ from trtconv.dtypes import engine_dtype
 from trtconv.errors import EngineError
 from trtconv.places import warn
 from trtconv.runtime import cuda
+from trtconv.runtime.backend import Bound
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.session import Session
 from trtconv.signature import Signature
@@ -64,14 +66,10 @@ class FixedCall:
             self._bound, self.results = session.bind(self.feeds, lane)
             # TensorRT allocates and compiles in the first run; a graph is recorded of a later one.
             self._fill(tensors)
+            queue = functools.partial(_queue, self._bound)
             with lane.working_stream() as stream:
-                self._queue(stream)
-            self._graph = cuda.Graph(self._queue, lane.beside) if captured else None
-        self.launch: Callable[[int], None] = self._queue if self._graph is None else self._graph.launch
-
-    def _queue(self, stream: int) -> None:
-        for bound in self._bound:
-            bound.queue(stream)
+                queue(stream)
+            self.launch: Callable[[int], None] = cuda.Graph(queue, lane.beside).launch if captured else queue
 
     def _fill(self, tensors: Tensors) -> None:
         for feed, address, tensor in zip(self.feeds, self._addresses, tensors, strict=True):
@@ -93,23 +91,28 @@ class FixedCall:
         return sum(tensor.nbytes for tensor in (*self.feeds, *self.results))
 
 
+def _queue(all_bound: Sequence[Bound], stream: int) -> None:
+    for bound in all_bound:
+        bound.queue(stream)
+
+
 class PreparedCall:
     """How calls of one kind are run.
 
     Attributes:
-        used: When it was last called, on the clock of `Calls`.
+        used: When it was last called: a number that grows from call to call.
         must_be_checked: Whether a call of this kind may still not fit: where inputs that are written to share memory.
         fixed: Its CUDA graph, if it has one.
     """
 
-    def __init__(self, calls: Calls, session: Session, lane: Lane | None) -> None:
-        self._calls = calls
+    def __init__(self, signature: Signature, session: Session, lane: Lane | None, graphs: Graphs) -> None:
+        self._signature = signature
         self._session = session
         self._lane = lane
+        self._graphs = graphs
         self._count = 0
         self._index = -1 if lane is None else lane.device.index
-        self._signature = calls.signature
-        self.must_be_checked = bool(calls.signature.written_inputs)
+        self.must_be_checked = bool(signature.written_inputs)
         self.fixed: FixedCall | None = None
         self.used = 0
 
@@ -123,7 +126,7 @@ class PreparedCall:
 
     def run(self, tensors: Tensors) -> Sequence[torch.Tensor]:
         """The plan's outputs for tensors of this kind, of the dtypes that the module has."""
-        self.used = next(self._calls.clock)
+        self.used = next(_clock)
         outputs = self._on_device(tensors)
         if self._signature.is_cast:
             return [value.to(spec.dtype) for value, spec in zip(outputs, self._signature.outputs, strict=True)]
@@ -132,7 +135,7 @@ class PreparedCall:
     def _on_device(self, tensors: Tensors) -> Sequence[torch.Tensor]:
         if self._lane is None:
             return self._session.run(tensors, None)
-        if torch._C._cuda_getDevice() != self._index:
+        if cuda.current_device() != self._index:
             with cuda.on_device(self._lane.device):
                 return self._on_gpu(tensors)
         return self._on_gpu(tensors)
@@ -144,13 +147,47 @@ class PreparedCall:
         if fixed is not None:
             return fixed(tensors)
         self._count += 1
-        if self._calls.wants_graph(self._count):
+        if self._graphs.wants(self._count):
             assert self._lane is not None
             with self._lane.lock:
-                self.fixed = self.fixed or self._calls.capture(self._session, tensors, self._lane)
+                self.fixed = self.fixed or self._graphs.capture(self._session, tensors, self._lane)
             if self.fixed is not None:
                 return self.fixed(tensors)
         return self._session.run(tensors, self._lane)
+
+
+_clock = itertools.count(1)
+
+
+class Graphs:
+    """Which calls of a module are captured.
+
+    Args:
+        mode: "auto" captures a graph where a call comes a second time, True at once, False never.
+        limit: After how many captures "auto" waits until a call has come often enough to repay one.
+    """
+
+    def __init__(self, mode: CudaGraphs, limit: int) -> None:
+        self._mode = mode
+        self._limit = limit
+        self._captured = 0
+
+    def wants(self, count: int) -> bool:
+        """Whether a call that comes for this many times without a graph is to have one."""
+        if self._mode == "auto":
+            return count > 1 and (self._captured < self._limit or count > _REPAID)
+        return self._mode
+
+    def capture(self, session: Session, tensors: Tensors, lane: Lane) -> FixedCall | None:
+        """A call with a CUDA graph; None where it can't be captured, which is said once."""
+        try:
+            fixed = FixedCall(session, tensors, lane)
+        except (EngineError, torch.OutOfMemoryError) as error:
+            self._mode = False
+            warn(f"calls run without a CUDA graph: {error}")
+            return None
+        self._captured += 1
+        return fixed
 
 
 class Calls:
@@ -158,67 +195,35 @@ class Calls:
 
     Args:
         signature: How the plan is called.
-        session: Gives the plan made ready for a device.
-        cuda_graphs: "auto" captures a graph where a call comes a second time, True at once, False never.
+        cuda_graphs: As for `Graphs`.
         limit: How many calls are kept, those used last.
+
+    Attributes:
+        find: The call of a kind, by its key; None if it isn't prepared.
     """
 
-    def __init__(
-        self,
-        signature: Signature,
-        session: Callable[[torch.device], Session],
-        cuda_graphs: CudaGraphs,
-        limit: int,
-    ) -> None:
-        self.signature = signature
-        self.clock = itertools.count(1)
-        self._session = session
-        self._cuda_graphs: CudaGraphs = cuda_graphs
+    def __init__(self, signature: Signature, cuda_graphs: CudaGraphs, limit: int) -> None:
+        self._signature = signature
+        self._graphs = Graphs(cuda_graphs, limit)
         self._limit = limit
-        self._captured = 0
-        self._told = False
         self._changing = threading.Lock()
         self._prepared: dict[Hashable, PreparedCall] = {}
         self.find = self._prepared.get
 
-    def prepare(self, key: Hashable, device: torch.device) -> PreparedCall:
-        """The call of a kind, on a device; its tensors have been checked."""
-        session = self._session(device)
+    def prepare(self, key: Hashable, session: Session) -> PreparedCall:
+        """The call of a kind; its tensors have been checked, and are on the session's device."""
         with self._changing:
             found = self._prepared.get(key)
             if found is not None:
                 return found
-            lane = session.lane(cuda.current_stream(device)) if session.on_gpu else None
-            call = PreparedCall(self, session, lane)
-            call.used = next(self.clock)
+            lane = session.lane(cuda.current_stream(session.device)) if session.on_gpu else None
+            call = PreparedCall(self._signature, session, lane, self._graphs)
+            call.used = next(_clock)
             if key is not None:
-                self._make_room()
+                while len(self._prepared) >= self._limit:
+                    del self._prepared[min(self._prepared, key=lambda each: self._prepared[each].used)]
                 self._prepared[key] = call
             return call
-
-    def _make_room(self) -> None:
-        while len(self._prepared) >= self._limit:
-            oldest = min(self._prepared, key=lambda key: self._prepared[key].used)
-            del self._prepared[oldest]
-
-    def wants_graph(self, count: int) -> bool:
-        """Whether a call that comes for this many times without a graph is to have one."""
-        if self._cuda_graphs == "auto":
-            return count > 1 and (self._captured < self._limit or count > _REPAID)
-        return self._cuda_graphs
-
-    def capture(self, session: Session, tensors: Tensors, lane: Lane) -> FixedCall | None:
-        """A call with a CUDA graph; None where it can't be captured, which is said once."""
-        try:
-            fixed = FixedCall(session, tensors, lane)
-        except (EngineError, torch.OutOfMemoryError) as error:
-            self._cuda_graphs = False
-            if not self._told:
-                self._told = True
-                warn(f"calls run without a CUDA graph: {error}")
-            return None
-        self._captured += 1
-        return fixed
 
     def memory(self) -> int:
         """The bytes of the tensors of all graphs."""

@@ -23,6 +23,11 @@ def current_stream(device: torch.device) -> int:
     return int(torch._C._cuda_getCurrentRawStream(device.index))
 
 
+def current_device() -> int:
+    """The number of the current device."""
+    return int(torch._C._cuda_getDevice())
+
+
 def is_capturing() -> bool:
     """Whether the current stream of the current device is being captured into a graph."""
     return bool(torch._C._cuda_isCurrentStreamCapturing())
@@ -40,7 +45,7 @@ def on_device(device: torch.device) -> Any:
 
 def synchronize(device: torch.device) -> None:
     """Wait until all work on a device is done; not where that can't be asked for: in a capture, and at the very end."""
-    if not sys.is_finalizing() and not is_capturing():
+    if not sys.is_finalizing() and torch.cuda.is_initialized() and not is_capturing():
         torch.cuda.synchronize(device)
 
 

@@ -25,28 +25,24 @@ class StaticIO:
     def __init__(
         self, session: Session, tensors: Sequence[torch.Tensor], fill: Callable[[Sequence[Any]], Any], graph: bool
     ) -> None:
+        self._session = session
+        self._fixed: FixedCall | None = None
         if session.on_gpu:
-            self._device = session.device
             with cuda.on_device(session.device):
                 lane = Lane(session.device, cuda.current_stream(session.device))
                 self._fixed = FixedCall(session, tensors, lane, captured=graph)
-            self.inputs, results = self._fixed.feeds, self._fixed.results
-            self.run = self._launch
+            self.inputs, self._results = self._fixed.feeds, self._fixed.results
         else:
-            self._session = session
             with torch.inference_mode(False), torch.no_grad():
                 self.inputs = [tensor.clone() for tensor in tensors]
-                self._results = results = [result.clone() for result in session.run(self.inputs, None)]
-            self.run = self._interpret
-        self.result = fill(results)
+                self._results = [result.clone() for result in session.run(self.inputs, None)]
+        self.result = fill(self._results)
 
-    run: Callable[[], None]
-    """Run on what `inputs` hold, and write the results into `result`: in the order of torch's current stream."""
-
-    def _launch(self) -> None:
-        self._fixed.launch(cuda.current_stream(self._device))
-
-    def _interpret(self) -> None:
+    def run(self) -> None:
+        """Run on what `inputs` hold, and write the results into `result`: in the order of torch's current stream."""
+        if self._fixed is not None:
+            self._fixed.launch(cuda.current_stream(self._session.device))
+            return
         with torch.no_grad():
             for fixed, new in zip(self._results, self._session.run(self.inputs, None), strict=True):
                 fixed.copy_(new)

@@ -1,0 +1,191 @@
+"""A stand-in for a GPU and an engine on it, which computes on the CPU and records what is asked of it."""
+
+import contextlib
+import ctypes
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from trtconv.runtime import EngineBackend, backend, calls, cuda, lane, session, static_io
+from trtconv.signature import TensorSpec
+
+
+class Gpu:
+    """What `trtconv.runtime.cuda` has, for streams that are numbers.
+
+    Attributes:
+        stream: The current stream, of each thread.
+        capturing: Whether the caller captures it.
+    """
+
+    DEFAULT_STREAM = 0
+
+    def __init__(self):
+        self._of_thread = threading.local()
+        self.capturing = False
+        self.synchronized = 0
+
+    stream = property(
+        lambda self: getattr(self._of_thread, "stream", 0),
+        lambda self, value: setattr(self._of_thread, "stream", value),
+    )
+    recording = property(
+        lambda self: getattr(self._of_thread, "recording", None),
+        lambda self, value: setattr(self._of_thread, "recording", value),
+    )
+
+    def current_stream(self, device):
+        return self.stream
+
+    def current_device(self):
+        return None
+
+    def is_capturing(self):
+        return self.capturing
+
+    def new_stream(self, device):
+        return SimpleNamespace(cuda_stream=1000)
+
+    def on_device(self, device):
+        return contextlib.nullcontext()
+
+    def synchronize(self, device):
+        self.synchronized += 1
+
+    def beside_default(self, stream, device):
+        return contextlib.nullcontext(stream.cuda_stream)
+
+    def unrestricted(self):
+        return contextlib.nullcontext()
+
+    def Graph(self, record, stream):  # a class in trtconv.runtime.cuda
+        self.recording = recorded = []
+        try:
+            record(stream.cuda_stream)
+        finally:
+            self.recording = None
+        return SimpleNamespace(launch=lambda stream: [work() for work in recorded])
+
+
+class Context:
+    """An execution context whose output is twice the input and one more."""
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.shape = engine.inputs[0].shape
+        self.addresses, self.allocators = {}, {}
+        self._used = threading.Lock()
+
+    def _log(self, *what):
+        self.engine.log.append(what)
+
+    def set_input_shape(self, name, shape):
+        self._log("shape", shape)
+        self.shape = shape
+        return max(shape) < 100
+
+    def get_tensor_shape(self, name):
+        return (-1,) if self.engine.data_dependent else self.shape
+
+    def update_device_memory_size_for_shapes(self):
+        return 4 * int(np.prod(self.shape))
+
+    def set_device_memory(self, address, size):
+        self._log("memory", size)
+
+    def set_tensor_address(self, name, address):
+        self._log("address", name)
+        self.addresses[name] = address
+        return True
+
+    def set_output_allocator(self, name, allocator):
+        self.allocators[name] = allocator
+        return True
+
+    def is_stream_capturable(self, stream):
+        return self.engine.capturable
+
+    def execute_async_v3(self, stream):
+        assert self._used.acquire(blocking=False), "two calls at once in one context"
+        try:
+            self._log("run", stream)
+            time.sleep(self.engine.seconds)
+            if self.engine.gpu.recording is not None:
+                addresses, shape = dict(self.addresses), self.shape
+                self.engine.gpu.recording.append(lambda: self._compute(addresses, shape))
+            else:
+                self._compute(self.addresses, self.shape)
+            return not self.engine.fails
+        finally:
+            self._used.release()
+
+    def _compute(self, addresses, shape):
+        x = _at(addresses["x"], shape)
+        if self.allocators:
+            x = x[x > 0]
+            allocator = self.allocators["y"]
+            addresses = {"y": allocator.reallocate_output_async("y", 0, x.nbytes, 256, 0)}
+            allocator.notify_shape("y", x.shape)
+        _at(addresses["y"], x.shape)[...] = x * 2 + 1
+
+
+def _at(address, shape):
+    """The float32 numbers at an address."""
+    count = int(np.prod(shape))
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (max(count, 1),))[
+        :count
+    ].reshape(shape)
+
+
+class Engine:
+    """A loaded engine; its `log` has what was asked of its contexts, in order."""
+
+    device = torch.device("cpu")
+    is_static = False
+
+    def __init__(self, gpu):
+        self.gpu = gpu
+        self.inputs = [TensorSpec("x", torch.float32, ("?", "?"))]
+        self.outputs = [TensorSpec("y", torch.float32, ("?", "?"))]
+        self.log, self.contexts, self.seconds = [], 0, 0.0
+        self.fails = self.data_dependent = False
+        self.capturable = True
+
+    def new_context(self, profile, stream):
+        self.contexts += 1
+        return Context(self)
+
+    def profile_of(self, shapes):
+        return 0
+
+    def kernels(self):
+        return b"kernels"
+
+    def weights(self):
+        return 10
+
+    def taken_log(self):
+        """What was asked since it was last taken."""
+        log, self.log = self.log, []
+        return log
+
+
+def install(monkeypatch):
+    """Put a stand-in in the place of GPUs and engines; return the engine that all modules get."""
+    gpu = Gpu()
+    engine = Engine(gpu)
+    for module in (backend, calls, lane, static_io):
+        monkeypatch.setattr(module, "cuda", gpu)
+    monkeypatch.setattr(session, "_backend", lambda segment, device: EngineBackend(engine))
+    real = calls.key_of
+
+    def key_of(tensors):
+        key = real(tensors)
+        return None if key is None else (*key, gpu.stream)
+
+    monkeypatch.setattr("trtconv.module.key_of", key_of)
+    assert cuda.DEFAULT_STREAM == gpu.DEFAULT_STREAM
+    return engine
