@@ -28,14 +28,18 @@ class Gpu:
         self.capturing = False
         self.synchronized = 0
 
-    stream = property(
-        lambda self: getattr(self._of_thread, "stream", 0),
-        lambda self, value: setattr(self._of_thread, "stream", value),
-    )
-    recording = property(
-        lambda self: getattr(self._of_thread, "recording", None),
-        lambda self, value: setattr(self._of_thread, "recording", value),
-    )
+    @property
+    def stream(self):
+        return getattr(self._of_thread, "stream", 0)
+
+    @stream.setter
+    def stream(self, number):
+        self._of_thread.stream = number
+
+    @property
+    def recorded(self):
+        """What the work of a capture on this thread is added to; None outside of one."""
+        return getattr(self._of_thread, "recorded", None)
 
     def current_stream(self, device):
         return self.stream
@@ -62,11 +66,11 @@ class Gpu:
         return contextlib.nullcontext()
 
     def Graph(self, record, stream):  # a class in trtconv.runtime.cuda
-        self.recording = recorded = []
+        self._of_thread.recorded = recorded = []
         try:
             record(stream.cuda_stream)
         finally:
-            self.recording = None
+            self._of_thread.recorded = None
         return SimpleNamespace(launch=lambda stream: [work() for work in recorded])
 
 
@@ -113,9 +117,9 @@ class Context:
         try:
             self._log("run", stream)
             time.sleep(self.engine.seconds)
-            if self.engine.gpu.recording is not None:
+            if self.engine.gpu.recorded is not None:
                 addresses, shape = dict(self.addresses), self.shape
-                self.engine.gpu.recording.append(lambda: self._compute(addresses, shape))
+                self.engine.gpu.recorded.append(lambda: self._compute(addresses, shape))
             else:
                 self._compute(self.addresses, self.shape)
             return not self.engine.fails

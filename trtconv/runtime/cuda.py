@@ -45,8 +45,12 @@ def on_device(device: torch.device) -> Any:
 
 def synchronize(device: torch.device) -> None:
     """Wait until all work on a device is done; not where that can't be asked for: in a capture, and at the very end."""
-    if not sys.is_finalizing() and torch.cuda.is_initialized() and not is_capturing():
+    if not sys.is_finalizing() and _is_used() and not is_capturing():
         torch.cuda.synchronize(device)
+
+
+def _is_used() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 @contextmanager
