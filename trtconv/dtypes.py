@@ -39,12 +39,9 @@ def engine_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def to_engine(tensor: torch.Tensor) -> torch.Tensor:
     """A caller's tensor as engines take it: complex numbers as pairs of real ones along a new last axis."""
-    return as_real(tensor).to(engine_dtype(tensor.dtype))
-
-
-def as_real(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor; of complex ones their real and imaginary parts, along a new last axis."""
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    return tensor.to(engine_dtype(tensor.dtype))
 
 
 def from_engine(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

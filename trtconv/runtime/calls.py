@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from trtconv.dtypes import engine_dtype
+from trtconv.dtypes import from_engine, to_engine
 from trtconv.errors import EngineError
 from trtconv.places import warn
 from trtconv.runtime import cuda
@@ -44,12 +44,12 @@ class FixedCall:
 
     Args:
         session: What runs it.
-        tensors: Such as calls come with.
+        tensors: Such as calls come with, in the engine's form.
         lane: Whose memory for activations it uses: its launches come one after the other.
         captured: Whether to capture it; else its work is queued anew each time.
 
     Attributes:
-        feeds: What it reads, in the order of the plan's inputs, of the engine's dtypes.
+        feeds: What it reads, in the order of the plan's inputs.
         results: What it writes, in the order of the plan's outputs.
 
     Raises:
@@ -59,9 +59,7 @@ class FixedCall:
     def __init__(self, session: Session, tensors: Tensors, lane: Lane, captured: bool = True) -> None:
         self.lane = lane
         with torch.inference_mode(False), torch.no_grad(), lane.lock:
-            self.feeds = [
-                torch.empty(tensor.shape, dtype=engine_dtype(tensor.dtype), device=tensor.device) for tensor in tensors
-            ]
+            self.feeds = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
             self._addresses = [feed.data_ptr() for feed in self.feeds]
             self._bound, self.results = session.bind(self.feeds, lane)
             # TensorRT allocates and compiles in the first run; a graph is recorded of a later one.
@@ -73,7 +71,7 @@ class FixedCall:
 
     def _fill(self, tensors: Tensors) -> None:
         for feed, address, tensor in zip(self.feeds, self._addresses, tensors, strict=True):
-            if tensor.data_ptr() != address or tensor.dtype is not feed.dtype or not tensor.is_contiguous():
+            if tensor.data_ptr() != address or not tensor.is_contiguous():
                 feed.copy_(tensor)
 
     def __call__(self, tensors: Tensors) -> list[torch.Tensor]:
@@ -127,10 +125,10 @@ class PreparedCall:
     def run(self, tensors: Tensors) -> Sequence[torch.Tensor]:
         """The plan's outputs for tensors of this kind, of the dtypes that the module has."""
         self.used = next(_clock)
-        outputs = self._on_device(tensors)
-        if self._signature.is_cast:
-            return [value.to(spec.dtype) for value, spec in zip(outputs, self._signature.outputs, strict=True)]
-        return outputs
+        if not self._signature.is_cast:
+            return self._on_device(tensors)
+        outputs = self._on_device(list(map(to_engine, tensors)))
+        return [from_engine(value, spec.dtype) for value, spec in zip(outputs, self._signature.outputs, strict=True)]
 
     def _on_device(self, tensors: Tensors) -> Sequence[torch.Tensor]:
         if self._lane is None:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.dtypes import engine_dtype
 from trtconv.errors import EngineError
 from trtconv.places import warn
 from trtconv.plan import Plan, Segment
@@ -47,7 +46,10 @@ class Session:
             return list(self._lanes.values())
 
     def run(self, tensors: Sequence[torch.Tensor], lane: Lane | None) -> list[torch.Tensor]:
-        """Run on tensors in the order of the plan's inputs; return new ones in the order of its outputs."""
+        """Run on tensors in the order of the plan's inputs; return new ones in the order of its outputs.
+
+        All are as the engine has them (`trtconv.dtypes.to_engine`).
+        """
         values = self._feeds(tensors)
         for backend in self.backends:
             feeds = [values[name] for name in backend.inputs]
@@ -84,8 +86,6 @@ class Session:
 
     def _feeds(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         specs = self._signature.inputs
-        if self._signature.is_cast:
-            tensors = [tensor.to(engine_dtype(tensor.dtype)) for tensor in tensors]
         return {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
 
 

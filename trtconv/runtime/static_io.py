@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from trtconv.dtypes import to_engine
 from trtconv.runtime import cuda
 from trtconv.runtime.calls import FixedCall
 from trtconv.runtime.lane import Lane
@@ -18,13 +19,14 @@ class StaticIO:
 
     Attributes:
         inputs: The tensors that `run` reads, in the order of the module's inputs; write new contents into them. They
-            have the engine's dtypes: float32 where the module takes float64.
-        result: What the module returns, with the tensors that `run` writes; of the engine's dtypes too.
+            have the engine's form: float32 where the module takes float64, pairs of numbers for complex ones.
+        result: What the module returns, with the tensors that `run` writes; in the engine's form too.
     """
 
     def __init__(
         self, session: Session, tensors: Sequence[torch.Tensor], fill: Callable[[Sequence[Any]], Any], graph: bool
     ) -> None:
+        tensors = list(map(to_engine, tensors))
         self._session = session
         self._fixed: FixedCall | None = None
         if session.on_gpu:
