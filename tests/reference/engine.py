@@ -11,12 +11,29 @@ from .network import builder
 SPARE = 256  # bytes behind the address of an empty tensor, which must not be null
 
 
-def build(net):
-    """The serialized engine as bytes, or None where TensorRT refuses; its logger then says why."""
+def build(network, feeds=None):
+    """The serialized engine as bytes, or None where TensorRT refuses; its logger then says why.
+
+    Dynamic inputs are built for the shapes, and those that hold shapes for the values, of their ``feeds``.
+    """
     config = builder().create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
-    plan = builder().build_serialized_network(net.network, config)
+    if feeds is not None:
+        config.add_optimization_profile(_profile(network, feeds))
+    plan = builder().build_serialized_network(network, config)
     return None if plan is None else bytes(plan)
+
+
+def _profile(network, feeds):
+    profile = builder().create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        feed = feeds[tensor.name]
+        if tensor.is_shape_tensor:
+            profile.set_shape_input(tensor.name, *[feed.reshape(-1).tolist()] * 3)
+        if -1 in tuple(tensor.shape):
+            profile.set_shape(tensor.name, *[tuple(feed.shape)] * 3)
+    return profile
 
 
 def output_allocator():

@@ -1,5 +1,7 @@
 """ATTENTION, KV_CACHE_UPDATE, ROTARY_EMBEDDING and MOE."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -50,6 +52,17 @@ def with_lengths(q, k, v, lengths):
     return torch.cat(rows)
 
 
+def masked(q, k, v, mask):
+    """The formula itself: nothing is a number where a query sees no key."""
+    return (q @ k.mT).masked_fill(~mask, -math.inf).softmax(-1) @ v
+
+
+def with_lengths_and_mask(q, k, v, lengths, mask):
+    mask = mask.expand(2, 4, 5, 7)
+    rows = [masked(q[b], k[b, :, :n], v[b, :, :n], mask[b, :, :, :n]) for b, n in enumerate(lengths)]
+    return torch.stack(rows)
+
+
 def set_mask(layer, mask):
     layer.mask = mask
 
@@ -58,8 +71,15 @@ def set_lengths(layer, lengths):
     layer.key_value_lengths = lengths
 
 
-def packed(net, q, k, v, lengths):
-    layer = net.add_attention_v2(q, k, v, trt.AttentionNormalizationOp.SOFTMAX, trt.CausalMaskKind.UPPER_LEFT)
+def set_lengths_and_mask(layer, lengths, mask):
+    layer.key_value_lengths, layer.mask = lengths, mask
+
+
+def packed(net, q, k, v, lengths, mask=None):
+    kind = trt.CausalMaskKind.UPPER_LEFT if mask is None else trt.CausalMaskKind.NONE
+    layer = net.add_attention_v2(q, k, v, trt.AttentionNormalizationOp.SOFTMAX, kind)
+    if mask is not None:
+        layer.mask = mask
     layer.query_form = layer.key_value_form = trt.AttentionIOForm.PACKED_NHD
     layer.query_lengths = layer.key_value_lengths = lengths
     return layer
@@ -70,6 +90,14 @@ def packed_expected(q, k, v, lengths):
     for start, end in ((0, 3), (3, 8)):
         one = [x[start:end].transpose(0, 1)[None] for x in (q, k, v)]
         parts.append(reference(*one, causal=True)[0].transpose(0, 1))
+    return torch.cat(parts)
+
+
+def packed_and_masked(q, k, v, lengths, mask):
+    parts = []
+    for item, (start, end) in enumerate(((0, 3), (3, 8))):
+        one = [x[start:end].transpose(0, 1) for x in (q, k, v)]
+        parts.append(masked(*one, mask[item, :, : end - start, : end - start]).transpose(0, 1))
     return torch.cat(parts)
 
 
@@ -154,6 +182,11 @@ def experts(biased):
 Q, KV = (2, 4, 5, 8), (2, 4, 7, 8)
 MASK = torch.rand(2, 1, 5, 7, generator=torch.Generator().manual_seed(1)) < 0.6
 MASK[..., 0] = True
+PACKED_MASK = MASK[..., :5]
+LOST_QUERY = MASK.clone()
+LOST_QUERY[1, 0, 2] = False
+LENGTHS = torch.tensor([3, 7], dtype=INT32)
+PACKED = (*[uniform(8, 4, 8, low=-1, high=1)] * 3, torch.tensor([0, 3, 8], dtype=INT32))
 CASES = [
     attention("plain", Q, KV, reference),
     attention("no-softmax", Q, KV, lambda q, k, v: q @ k.mT @ v, "NONE", dtypes=FLOATS[:1]),
@@ -163,19 +196,20 @@ CASES = [
     attention("decode", (2, 4, 1, 8), KV, lower_right, causal="LOWER_RIGHT"),
     attention("bool-mask", Q, KV, reference, extra=(MASK,), configure=set_mask),
     attention("added-mask", Q, KV, reference, extra=(uniform(1, 4, 5, 7),), configure=set_mask),
-    attention(
-        "lengths",
-        Q,
-        KV,
-        with_lengths,
-        extra=(torch.tensor([3, 7], dtype=INT32),),
-        configure=set_lengths,
+    attention("lost-query", Q, KV, masked, extra=(LOST_QUERY,), configure=set_mask),
+    attention("lengths", Q, KV, with_lengths, extra=(LENGTHS,), configure=set_lengths),
+    *(
+        attention(
+            f"lengths-mask-{name}", Q, KV, with_lengths_and_mask, extra=(LENGTHS, mask), configure=set_lengths_and_mask
+        )
+        for name, mask in (("items", MASK), ("one", MASK[:1]), ("keys", MASK[:, :, :1]))
     ),
+    Case("attention-packed", packed, packed_expected, PACKED, FLOATS, dynamic=False, engine=False, steps=2.0),
     Case(
-        "attention-packed",
+        "attention-packed-mask",
         packed,
-        packed_expected,
-        (*[uniform(8, 4, 8, low=-1, high=1)] * 3, torch.tensor([0, 3, 8], dtype=INT32)),
+        packed_and_masked,
+        (*PACKED, PACKED_MASK),
         FLOATS,
         dynamic=False,
         engine=False,

@@ -110,6 +110,7 @@ CASES = [
     activation("SOFTPLUS", F.softplus),
     activation("SOFTPLUS", lambda x: 3 * torch.log(torch.exp(2 * x) + 1), 3.0, 2.0, name="SOFTPLUS-3-2"),
     activation("CLIP", lambda x: x.clamp(-1, 2), -1.0, 2.0),
+    activation("CLIP", lambda x: x.clamp(max=-1).clamp(min=2), 2.0, -1.0, name="CLIP-crossed"),
     activation("HARD_SIGMOID", lambda x: (0.2 * x + 0.5).clamp(0, 1)),
     activation("HARD_SIGMOID", lambda x: (0.5 * x + 0.25).clamp(0, 1), 0.5, 0.25, name="HARD_SIGMOID-2"),
     activation("SCALED_TANH", lambda x: 1.5 * torch.tanh(0.5 * x), 1.5, 0.5),

@@ -66,6 +66,13 @@ def align_corners(i, size, target):
     return i * (size - 1) / (target - 1)
 
 
+def scaled(transformation, scale):
+    """Where elements lie when scales are given: those of corners keep to the sizes."""
+    if transformation == "ALIGN_CORNERS":
+        return align_corners
+    return lambda i, size, target: TRANSFORMATIONS[transformation](i, 1, scale)
+
+
 ROUNDINGS = {
     "HALF_UP": lambda x: math.floor(x + 0.5),
     "HALF_DOWN": lambda x: math.ceil(x - 0.5),
@@ -85,20 +92,20 @@ def nearest(position, rounding):
     return expected
 
 
-def linear(position):
+def linear(position, target=7):
     def taps(at, size):
         low = math.floor(at)
         return [(low, 1 - (at - low)), (low + 1, at - low)]
 
     def expected(x):
         for _ in range(2):
-            x = torch.from_numpy(one_dimension(x.numpy(), 7, position, taps)).mT
+            x = torch.from_numpy(one_dimension(x.numpy(), target, position, taps)).mT
         return x
 
     return expected
 
 
-def cubic(position, a=-0.75, exclude=False):
+def cubic(position, target=7, a=-0.75, exclude=False):
     def kernel(t):
         t = abs(t)
         if t <= 1:
@@ -116,7 +123,7 @@ def cubic(position, a=-0.75, exclude=False):
 
     def expected(x):
         for _ in range(2):
-            x = torch.from_numpy(one_dimension(x.numpy(), 7, position, taps)).mT
+            x = torch.from_numpy(one_dimension(x.numpy(), target, position, taps)).mT
         return x
 
     return expected
@@ -228,11 +235,24 @@ CASES = [
         for transformation, position in TRANSFORMATIONS.items()
         for mode, rule in (("LINEAR", linear), ("CUBIC", cubic))
     ),
+    *(
+        resize(
+            f"{mode}-{transformation}-scales-{name}",
+            SQUARE,
+            (1.0, 1.0, scale, scale),
+            rule(scaled(transformation, scale), math.floor(5 * scale)),
+            resize_mode=mode,
+            coordinate_transformation=transformation,
+        )
+        for transformation in TRANSFORMATIONS
+        for mode, rule in (("LINEAR", linear), ("CUBIC", cubic))
+        for name, scale in (("up", 1.5), ("down", 0.7))
+    ),
     resize(
         "cubic-coefficient",
         SQUARE,
         (1, 2, 7, 7),
-        cubic(half_pixel, -0.5),
+        cubic(half_pixel, a=-0.5),
         resize_mode="CUBIC",
         coordinate_transformation="HALF_PIXEL",
         cubic_coeff=-0.5,

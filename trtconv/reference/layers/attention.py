@@ -92,14 +92,23 @@ def attention(context: LayerContext) -> Kernel:
         query_lengths: Tensor | None = None,
         key_lengths: Tensor | None = None,
     ) -> Tensor:
+        _check_heads(query, key, value)
         if not query_packed and not key_packed and key_lengths is None:
+            mask = _spread(mask, query.shape[0], query.shape[1], query.shape[2], key.shape[2])
             return settings.attend(query, key, value, mask, scale)
-        queries = _items(query, query_packed, query_lengths)
+        # Query lengths of padded tensors are ignored.
+        queries = _items(query, query_packed, query_lengths if query_packed else None)
         keys = _items(key, key_packed, key_lengths)
         values = _items(value, key_packed, key_lengths)
+        if len(queries) != len(keys):
+            raise ValueError(f"queries are of {len(queries)} items, keys of {len(keys)}")
+        longest = [max((x.shape[1] for x in items), default=0) for items in (queries, keys)]
+        rows = longest[0] if query_packed else query.shape[2]
+        columns = longest[1] if key_packed else key.shape[2]
+        mask = _spread(mask, len(queries), query.shape[1], rows, columns)
         results = []
         for item, (q, k, v) in enumerate(zip(queries, keys, values, strict=True)):
-            part = None if mask is None else mask[min(item, mask.shape[0] - 1), ..., : k.shape[-2]]
+            part = None if mask is None else mask[item, :, : q.shape[1], : k.shape[1]]
             results.append(settings.attend(q, k, v, part, scale))
         if query_packed:
             return torch.cat([result.transpose(0, 1) for result in results])
@@ -108,17 +117,38 @@ def attention(context: LayerContext) -> Kernel:
     return kernel
 
 
+def _check_heads(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Refuse shapes that TensorRT refuses where it knows them beforehand; heads are axis 1, packed or not."""
+    if key.shape != value.shape:
+        raise ValueError(f"keys {list(key.shape)} and values {list(value.shape)} differ in shape")
+    if query.shape[1] % max(key.shape[1], 1):
+        raise ValueError(f"{query.shape[1]} heads of queries are no multiple of {key.shape[1]} heads of keys")
+
+
+def _spread(mask: Tensor | None, *shape: int) -> Tensor | None:
+    """A mask for every item, head, query and key."""
+    if mask is None:
+        return None
+    if mask.dim() != 4 or any(size not in (1, full) for size, full in zip(mask.shape, shape, strict=True)):
+        raise ValueError(f"a mask {list(mask.shape)} doesn't spread over [items, heads, queries, keys] {list(shape)}")
+    return mask.expand(shape)
+
+
 def _items(x: Tensor, packed: bool, lengths: Tensor | None) -> list[Tensor]:
     """One [H, S, D] for each batch item, without its padding."""
     if packed:
         if lengths is None:
             raise ValueError("packed tokens need cumulative lengths")
         ends = lengths.tolist()
+        if ends[:1] != [0] or ends[-1] != x.shape[0] or ends != sorted(ends):
+            raise ValueError(f"cumulative lengths {ends} don't go from 0 to the {x.shape[0]} tokens")
         return [x[start:end].transpose(0, 1) for start, end in itertools.pairwise(ends)]
     if lengths is None:
         return list(x)
-    # Query lengths of padded tensors are ignored, so these are those of keys.
-    return [item[:, : int(length)] for item, length in zip(x, lengths.tolist(), strict=True)]
+    counts = lengths.tolist()
+    if len(counts) != x.shape[0] or any(not 0 <= count <= x.shape[2] for count in counts):
+        raise ValueError(f"lengths {counts} don't fit {x.shape[0]} items of up to {x.shape[2]} tokens")
+    return [item[:, :count] for item, count in zip(x, counts, strict=True)]
 
 
 @implements("ATTENTION_OUTPUT")
