@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from trtconv.runtime import EngineBackend, backend, calls, cuda, lane, session, static_io
+from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, static_io
+from trtconv.runtime.kernels import Kernels
 from trtconv.signature import TensorSpec
 
 
@@ -43,6 +44,9 @@ class Gpu:
 
     def current_stream(self, device):
         return self.stream
+
+    def name_of(self, device):
+        return "a stand-in"
 
     def current_device(self):
         return None
@@ -149,6 +153,7 @@ class Engine:
 
     device = torch.device("cpu")
     is_static = False
+    kernels_fit = False
 
     def __init__(self, gpu):
         self.gpu = gpu
@@ -166,7 +171,7 @@ class Engine:
         return 0
 
     def kernels(self):
-        return b"kernels"
+        return b"kernels of %d" % self.contexts
 
     def weights(self):
         return 10
@@ -181,9 +186,11 @@ def install(monkeypatch):
     """Put a stand-in in the place of GPUs and engines; return the engine that all modules get."""
     gpu = Gpu()
     engine = Engine(gpu)
-    for module in (backend, calls, lane, static_io):
+    for module in (backend, calls, kernels, lane, static_io):
         monkeypatch.setattr(module, "cuda", gpu)
-    monkeypatch.setattr(session, "_backend", lambda segment, device: EngineBackend(engine))
+    monkeypatch.setattr(
+        session, "_backend", lambda segment, device, store: EngineBackend(engine, Kernels(segment, device, store))
+    )
     real = calls.key_of
 
     def key_of(tensors):

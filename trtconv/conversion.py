@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ def convert(
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
     cuda_graphs: CudaGraphs = "auto",
+    cache: bool | str | PathLike[str] = True,
 ) -> TRTModule:
     """Convert a module to a TensorRT engine and return it as a module.
 
@@ -78,6 +80,8 @@ def convert(
         cuda_graphs: When calls on a GPU are captured in CUDA graphs, which take the host a few microseconds where an
             engine takes hundreds: "auto" where a call comes a second time with the same shapes on the same stream,
             True at the first, False never. `TRTModule.cuda_graphs` changes it later.
+        cache: Where kernels that TensorRT-RTX compiles for a GPU are kept for other processes: True for the default
+            folder (`trtconv.cache.folder()`), a path for another, False for none.
 
     Returns: A `TRTModule` that is called like `module`.
 
@@ -140,7 +144,7 @@ def convert(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
-    return TRTModule(plan, cuda_graphs=cuda_graphs)
+    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
 
 
 def _storages(module: torch.nn.Module) -> frozenset[int]:

@@ -6,11 +6,13 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trtconv.cache import Store
 from trtconv.errors import EngineError, InputError
 from trtconv.misfits import label
 from trtconv.options import check_cuda_graphs
@@ -21,12 +23,11 @@ from trtconv.runtime import (
     Calls,
     CudaGraphs,
     Engine,
-    EngineBackend,
-    LoadedEngine,
     Memory,
     Session,
     StaticIO,
     key_of,
+    load_engine_of,
     operator,
 )
 from trtconv.signature import Signature
@@ -40,13 +41,24 @@ class TRTModule(torch.nn.Module):
     reference interpreter runs the network that the engine was built from.
 
     An empty one, `TRTModule()`, is there to load a state dict into.
+
+    Args:
+        plan: What it runs; None for an empty one.
+        cuda_graphs, cache: As for `trtconv.convert`.
+        max_prepared_calls: How many kinds of calls (shapes, dtypes, device, stream) are kept ready.
     """
 
     def __init__(
-        self, plan: Plan | None = None, *, cuda_graphs: CudaGraphs = "auto", max_prepared_calls: int = 32
+        self,
+        plan: Plan | None = None,
+        *,
+        cuda_graphs: CudaGraphs = "auto",
+        max_prepared_calls: int = 32,
+        cache: bool | str | PathLike[str] = True,
     ) -> None:
         super().__init__()
         check_cuda_graphs(cuda_graphs)
+        self._store = Store.of(cache)
         self._cuda_graphs: CudaGraphs = cuda_graphs
         self._max_prepared_calls = max_prepared_calls
         self._told_of_gradients = False
@@ -192,7 +204,7 @@ class TRTModule(torch.nn.Module):
     def _session(self, device: torch.device) -> Session:
         with self._loading:
             if device not in self._sessions:
-                self._sessions[device] = Session(self._loaded_plan(), device)
+                self._sessions[device] = Session(self._loaded_plan(), device, self._store)
             return self._sessions[device]
 
     def backend(self, device: torch.device | str) -> str:
@@ -322,7 +334,13 @@ class TRTModule(torch.nn.Module):
 _OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_number")
 
 
-def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTModule:
+def load_engine(
+    path: str | Path,
+    device: torch.device | str = "cuda",
+    *,
+    cuda_graphs: CudaGraphs = "auto",
+    cache: bool | str | PathLike[str] = True,
+) -> TRTModule:
     """Load an engine file as a module that takes the engine's inputs in order.
 
     It returns the engine's output, or a tuple of them where there are several.
@@ -330,6 +348,7 @@ def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTMod
     Args:
         path: A file that `TRTModule.save_engine`, or another tool with the same TensorRT, wrote.
         device: The GPU to load it on.
+        cuda_graphs, cache: As for `trtconv.convert`.
 
     Raises:
         EngineError: there is no GPU, or TensorRT doesn't load the engine on it.
@@ -342,11 +361,11 @@ def load_engine(path: str | Path, device: torch.device | str = "cuda") -> TRTMod
             "(torch.save(trt_module.state_dict(), ...)) carries its network and runs anywhere"
         )
     device = torch.empty(0, device=device).device
-    loaded = LoadedEngine(content, device)
-    engine = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    names = [tuple(spec.name for spec in specs) for specs in (loaded.inputs, loaded.outputs)]
-    signature = Signature.of_tensors(loaded.inputs, loaded.outputs)
-    plan = Plan(signature, (Segment(names[0], names[1], engine, graph=None),), {"file": str(path)})
-    module = TRTModule(plan)
-    module._sessions[device] = Session(plan, device, [EngineBackend(loaded)])
+    segment = Segment((), (), torch.frombuffer(bytearray(content), dtype=torch.uint8), graph=None)
+    store = Store.of(cache)
+    backend = load_engine_of(segment, device, store)
+    segment.inputs, segment.outputs = backend.inputs, backend.outputs
+    plan = Plan(Signature.of_tensors(backend.engine.inputs, backend.engine.outputs), (segment,), {"file": str(path)})
+    module = TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
+    module._sessions[device] = Session(plan, device, store, [backend])
     return module

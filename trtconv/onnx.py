@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def from_onnx(
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
     cuda_graphs: CudaGraphs = "auto",
+    cache: bool | str | PathLike[str] = True,
 ) -> TRTModule:
     """Convert an ONNX model to a TensorRT engine and return it as a module.
 
@@ -44,7 +46,7 @@ def from_onnx(
     Args:
         model: A file's path, or its content. Weights in files of their own are found beside the file.
         shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
-        tf32, compute_capabilities, keep_network, cuda_graphs: As for `trtconv.convert`.
+        tf32, compute_capabilities, keep_network, cuda_graphs, cache: As for `trtconv.convert`.
 
     Raises:
         BuildError: TensorRT's parser doesn't take the model; the message lists each error with its node.
@@ -76,7 +78,7 @@ def from_onnx(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
         )
-    return TRTModule(plan, cuda_graphs=cuda_graphs)
+    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
 
 
 # -- reading the model ----------------------------------------------------------------------------

@@ -26,12 +26,17 @@ class Segment:
         engine: The serialized engine, a uint8 tensor.
         graph: The network that the engine was built from, for the reference interpreter; None if it was
             not kept.
+        kernels: What TensorRT-RTX compiled of the engine for the GPU that it last ran on, a uint8 tensor; with it
+            the engine is loaded many times faster there. None before a call.
+        kernels_of: The TensorRT and the GPU that the kernels are for.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     engine: torch.Tensor
     graph: Graph | None
+    kernels: torch.Tensor | None = None
+    kernels_of: str = ""
 
 
 @dataclasses.dataclass
@@ -58,6 +63,9 @@ class Plan:
             if segment.graph is not None:
                 entry["graph"], weights = to_state(segment.graph)
                 state |= {f"segment_{number}.weights.{name}": value for name, value in weights.items()}
+            if segment.kernels is not None:
+                state[f"segment_{number}.kernels"] = segment.kernels
+                entry["kernels_of"] = segment.kernels_of
             segments.append(entry)
         header = {
             "format": FORMAT,
@@ -90,7 +98,9 @@ class Plan:
                 weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
                 graph = None if entry["graph"] is None else from_state(entry["graph"], weights)
                 engine = state[f"segment_{number}.engine"]
-                segments.append(Segment(tuple(entry["inputs"]), tuple(entry["outputs"]), engine, graph))
+                kernels = state.get(f"segment_{number}.kernels")
+                names = tuple(entry["inputs"]), tuple(entry["outputs"])
+                segments.append(Segment(*names, engine, graph, kernels, str(entry.get("kernels_of", ""))))
             plan = Plan(Signature.from_json(header["signature"]), tuple(segments), header["provenance"])
             _check(plan)
             return plan
@@ -122,8 +132,10 @@ def _check(plan: Plan) -> None:
         raise ValueError(f"the plan writes to inputs {signature.written_inputs}; there are {len(signature.inputs)}")
     known = {spec.name for spec in signature.inputs}
     for number, segment in enumerate(plan.segments):
-        if not isinstance(segment.engine, torch.Tensor) or segment.engine.dtype is not torch.uint8:
-            raise ValueError(f"the engine of segment {number} isn't a tensor of bytes")
+        for what, value in (("engine", segment.engine), ("kernels", segment.kernels)):
+            is_bytes = isinstance(value, torch.Tensor) and value.dtype is torch.uint8
+            if not is_bytes and (what == "engine" or value is not None):
+                raise ValueError(f"the {what} of segment {number} isn't a tensor of bytes")
         graph = segment.graph
         if graph is not None and (
             set(graph.inputs) != set(segment.inputs) or set(graph.outputs) != set(segment.outputs)

@@ -7,7 +7,7 @@ from trtconv.runtime.backend import Backend, EngineBackend, InterpreterBackend
 from trtconv.runtime.calls import Calls, CudaGraphs, key_of
 from trtconv.runtime.engine import Engine, LoadedEngine
 from trtconv.runtime.memory import Memory
-from trtconv.runtime.session import Session
+from trtconv.runtime.session import Session, load_engine_of
 from trtconv.runtime.static_io import StaticIO
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Session",
     "StaticIO",
     "key_of",
+    "load_engine_of",
     "operator",
 ]

@@ -12,7 +12,11 @@ from trtconv.plan import Segment
 from trtconv.reference import Graph, Interpreter
 from trtconv.runtime import cuda
 from trtconv.runtime.engine import LoadedEngine, Shapes
+from trtconv.runtime.kernels import Kernels
 from trtconv.runtime.lane import Context, Lane
+
+_COMPILES = 0.05
+"""After how many seconds of a first run for some shapes it is taken that kernels were compiled for them."""
 
 
 class Bound(Protocol):
@@ -80,8 +84,10 @@ class EngineBackend:
 
     name = "tensorrt"
 
-    def __init__(self, engine: LoadedEngine) -> None:
+    def __init__(self, engine: LoadedEngine, kernels: Kernels | None = None) -> None:
         self.engine = engine
+        self._kernels = kernels
+        self._has_new_kernels = not engine.kernels_fit
         self.inputs = tuple(spec.name for spec in engine.inputs)
         self.outputs = tuple(spec.name for spec in engine.outputs)
         self._captured: list[tuple[Context, Sequence[torch.Tensor]]] = []
@@ -99,6 +105,12 @@ class EngineBackend:
             with lane.working_stream() as stream:
                 context.run(stream)
             return [context.allocated(i) if result is None else result for i, result in enumerate(results)]
+
+    def keep_kernels(self, seconds: float) -> None:
+        """Keep the compiled kernels for later processes, unless they are known: a run of new shapes was quick then."""
+        if self._kernels is not None and (self._has_new_kernels or seconds > _COMPILES):
+            self._kernels.keep(self.engine.kernels() or b"")
+            self._has_new_kernels = False
 
     def bind(self, feeds: Sequence[torch.Tensor], lane: Lane) -> Bound | None:
         shapes = _shapes(feeds)

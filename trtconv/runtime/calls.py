@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
@@ -150,8 +151,14 @@ class PreparedCall:
             with self._lane.lock:
                 self.fixed = self.fixed or self._graphs.capture(self._session, tensors, self._lane)
             if self.fixed is not None:
+                self._session.keep_kernels(0.0)
                 return self.fixed(tensors)
-        return self._session.run(tensors, self._lane)
+        if self._count > 1:
+            return self._session.run(tensors, self._lane)
+        started = time.perf_counter()
+        results = self._session.run(tensors, self._lane)
+        self._session.keep_kernels(time.perf_counter() - started)
+        return results
 
 
 _clock = itertools.count(1)

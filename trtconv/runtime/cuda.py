@@ -23,6 +23,11 @@ def current_stream(device: torch.device) -> int:
     return int(torch._C._cuda_getCurrentRawStream(device.index))
 
 
+def name_of(device: torch.device) -> str:
+    """The name of a GPU."""
+    return str(torch.cuda.get_device_name(device))
+
+
 def current_device() -> int:
     """The number of the current device."""
     return int(torch._C._cuda_getDevice())

@@ -9,24 +9,31 @@ from collections.abc import Sequence
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.cache import Store
 from trtconv.errors import EngineError
 from trtconv.places import warn
 from trtconv.plan import Plan, Segment
 from trtconv.runtime.backend import Backend, Bound, EngineBackend, InterpreterBackend
 from trtconv.runtime.engine import Engine, LoadedEngine
+from trtconv.runtime.kernels import Kernels
 from trtconv.runtime.lane import Lane
 
 
 class Session:
     """The backends of a plan's segments on one device; loaded, unless they are given.
 
+    Args:
+        store: Where compiled kernels are kept for other modules and processes.
+
     Raises:
         EngineError: a segment can't run there.
     """
 
-    def __init__(self, plan: Plan, device: torch.device, backends: Sequence[Backend] | None = None) -> None:
+    def __init__(
+        self, plan: Plan, device: torch.device, store: Store | None, backends: Sequence[Backend] | None = None
+    ) -> None:
         self.device = device
-        self.backends = backends or [_backend(segment, device) for segment in plan.segments]
+        self.backends = backends or [_backend(segment, device, store) for segment in plan.segments]
         self.on_gpu = any(isinstance(backend, EngineBackend) for backend in self.backends)
         self._signature = plan.signature
         self._lanes: weakref.WeakValueDictionary[int, Lane] = weakref.WeakValueDictionary()
@@ -64,6 +71,12 @@ class Session:
             values.update(zip(backend.outputs, backend.run_captured(feeds, self.lanes()), strict=True))
         return [values[spec.name] for spec in self._signature.outputs]
 
+    def keep_kernels(self, seconds: float) -> None:
+        """Keep what was compiled for a first run that took this long."""
+        for backend in self.backends:
+            if isinstance(backend, EngineBackend):
+                backend.keep_kernels(seconds)
+
     def bind(self, feeds: Sequence[torch.Tensor], lane: Lane) -> tuple[list[Bound], list[torch.Tensor]]:
         """All segments with fixed tensors, and the plan's outputs among them.
 
@@ -89,10 +102,21 @@ class Session:
         return {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
 
 
-def _backend(segment: Segment, device: torch.device) -> Backend:
+def load_engine_of(segment: Segment, device: torch.device, store: Store | None) -> EngineBackend:
+    """Load a segment's engine on a GPU, with the kernels that are kept for it.
+
+    Raises:
+        EngineError: TensorRT doesn't load it there.
+    """
+    kernels = Kernels(segment, device, store) if trt.is_rtx() else None
+    plan = Engine(segment.engine).serialize()
+    return EngineBackend(LoadedEngine(plan, device, kernels.load() if kernels else None), kernels)
+
+
+def _backend(segment: Segment, device: torch.device, store: Store | None) -> Backend:
     if device.type == "cuda" and trt.is_available():
         try:
-            return EngineBackend(LoadedEngine(Engine(segment.engine).serialize(), device))
+            return load_engine_of(segment, device, store)
         except EngineError as error:
             if segment.graph is None:
                 raise
