@@ -10,6 +10,7 @@ from torch import nn
 import trtconv
 from trtconv import tensorrt as trt
 from trtconv.build import build
+from trtconv.graph import check
 from trtconv.inspect import compare
 from trtconv.logger import collect_messages
 from trtconv.network import Network
@@ -17,38 +18,37 @@ from trtconv.passes.full_precision import use_full_precision
 from trtconv.reference import Interpreter
 
 
-class Rewritten(nn.Module):
-    """Runs the definition as the passes left it, which is what the engine was built from."""
+class Built(nn.Module):
+    """Runs the graph that the engine was built from."""
 
-    def __init__(self, definition):
+    def __init__(self, graph):
         super().__init__()
-        self.interpreter = Interpreter(definition)
+        self.interpreter = Interpreter(graph)
 
     def forward(self, *args):
         feeds = {f"input_{index}": value for index, value in enumerate(args)}
         return self.interpreter.run(feeds)["output_0"]
 
 
-PRODUCTS = {trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY}
+PRODUCTS = {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY"}
 
 
 def convert(*args, **options):
-    """The converted module, and the network that its engine was built from."""
+    """The converted module, and the graph that its engine was built from."""
     with mock.patch("trtconv.build.build", side_effect=build) as built:
         converted = trtconv.convert(*args, **options)
     return converted, built.call_args.args[0]
 
 
 def check_rewritten(module, shapes, dynamic_shapes=None, others=()):
-    """No product of the network's is left that `module`'s result depends on, and it has not changed."""
+    """No product is left, and the result has not changed."""
     module = module.eval()
     inputs = [torch.randn(size) for size in shapes]
-    converted, network = convert(module, inputs, dynamic_shapes=dynamic_shapes, tf32=False)
-    rewritten = Rewritten(network.definition)
-    assert not PRODUCTS & needed_layers(network.definition)
+    converted, graph = convert(module, inputs, dynamic_shapes=dynamic_shapes, tf32=False)
+    assert not products(graph)
     for sizes in (shapes, *others):
         inputs = tuple(torch.randn(size) for size in sizes)
-        for candidate in (converted, rewritten):
+        for candidate in (converted, Built(graph)):
             result = compare(module, candidate, inputs)
             # The terms are summed in another order: PyTorch's error is no bound for so small a product.
             assert all(not o.problem and o.error <= o.whole.allowed + 4 * o.whole.unit for o in result.outputs), str(
@@ -56,20 +56,8 @@ def check_rewritten(module, shapes, dynamic_shapes=None, others=()):
             )
 
 
-def needed_layers(definition):
-    """The types of the layers that the outputs depend on."""
-    layers = [definition.get_layer(index) for index in range(definition.num_layers)]
-    makers = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
-    pending = [definition.get_output(index).name for index in range(definition.num_outputs)]
-    types, seen = set(), set()
-    while pending:
-        name = pending.pop()
-        if name in makers and name not in seen:
-            layer = makers[name]
-            types.add(layer.type)
-            pending += [t.name for t in map(layer.get_input, range(layer.num_inputs)) if t is not None]
-        seen.add(name)
-    return types
+def products(graph):
+    return PRODUCTS & {layer.type for layer in graph.layers}
 
 
 @pytest.mark.parametrize(
@@ -145,23 +133,29 @@ def test_a_computed_bias():
 
 def test_a_computed_bias_of_small_groups_is_left_alone():
     module = BiasGiven(8, 6, 3, groups=2, bias=False)
-    _, network = convert(module, [torch.randn(2, 8, 5, 6), torch.randn(6)], tf32=False)
-    assert PRODUCTS & needed_layers(network.definition) == {trt.LayerType.CONVOLUTION}
+    _, graph = convert(module, [torch.randn(2, 8, 5, 6), torch.randn(6)], tf32=False)
+    assert products(graph) == {"CONVOLUTION"}
 
 
-def check_layer(shapes, add):
-    """The layer that `add` gives for inputs of these shapes: what no converter sets, but ONNX files and users' do."""
+def graph_of(shapes, add):
+    """The graph of the layer that `add` gives for inputs of these shapes."""
     with collect_messages() as messages:
         network = Network(messages)
         inputs = [network.add_input(f"x{index}", trt.float32, shape) for index, shape in enumerate(shapes)]
-        layer = add(network, *inputs)
-        layer.get_output(0).name = "y"
-        network.definition.mark_output(layer.get_output(0))
-        feeds = {f"x{index}": torch.randn(shape) for index, shape in enumerate(shapes)}
-        expected = Interpreter(network.definition).run(feeds)["y"]
-        use_full_precision(network)
-        assert not PRODUCTS & needed_layers(network.definition)
-        torch.testing.assert_close(Interpreter(network.definition).run(feeds)["y"], expected)
+        result = add(network, *inputs).get_output(0)
+        result.name = "y"
+        network.definition.mark_output(result)
+        return network.graph()
+
+
+def check_layer(shapes, add):
+    """A layer that no converter sets, but ONNX files and users' do."""
+    graph = graph_of(shapes, add)
+    rewritten = use_full_precision(graph)
+    check(rewritten)
+    assert products(graph) and not products(rewritten)
+    feeds = {f"x{index}": torch.randn(shape) for index, shape in enumerate(shapes)}
+    torch.testing.assert_close(Interpreter(rewritten).run(feeds)["y"], Interpreter(graph).run(feeds)["y"])
 
 
 @pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "EXPLICIT_ROUND_UP"])
@@ -203,14 +197,14 @@ def test_a_dynamic_shape_that_is_not_known_is_left_alone_with_a_warning(clean):
         layer = ctx.network.add_matrix_multiply(x, none, constant.get_output(0), transpose)
         ctx.method_return._trt = ctx.network.add_identity(layer.get_output(0)).get_output(0)
 
-    def network(dynamic_shapes):
+    def graph(dynamic_shapes):
         return convert(nn.Linear(3, 4), [torch.randn(2, 3)], dynamic_shapes=dynamic_shapes, tf32=False)[1]
 
     with pytest.warns(trtconv.PrecisionWarning, match=r"no effect on\n  .*linear.*: its shape is dynamic.*net\.known"):
-        assert PRODUCTS & needed_layers(network({"input": {0: (1, 2, 4)}}).definition)
+        assert products(graph({"input": {0: (1, 2, 4)}}))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not PRODUCTS & needed_layers(network(None).definition)
+        assert not products(graph(None))
 
 
 def test_padding_that_varies_is_left_alone_with_a_warning(clean):
@@ -233,23 +227,21 @@ def test_products_of_eight_axes_are_left_alone_with_a_warning(other):
 
 
 def test_a_vector_counts_as_a_matrix_there():
-    with collect_messages() as messages:
-        network = Network(messages)
-        left, right = (network.add_input(f"x{len(shape)}", trt.float32, shape) for shape in ((1,) * 7, (1,) * 8))
-        layer = network.add_matrix_multiply(left, trt.MatrixOperation.VECTOR, right, trt.MatrixOperation.NONE)
-        network.definition.mark_output(layer.get_output(0))
-        with pytest.warns(trtconv.PrecisionWarning, match="eight axes"):
-            use_full_precision(network)
-        assert needed_layers(network.definition) == {trt.LayerType.MATRIX_MULTIPLY}
+    operations = trt.MatrixOperation.VECTOR, trt.MatrixOperation.NONE
+    graph = graph_of(
+        [(1,) * 7, (1,) * 8], lambda net, a, b: net.add_matrix_multiply(a, operations[0], b, operations[1])
+    )
+    with pytest.warns(trtconv.PrecisionWarning, match="eight axes"):
+        assert use_full_precision(graph) is graph
 
 
 def test_what_computes_in_fp32_already_is_left_alone():
     module = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2))
-    _, network = convert(module.eval(), [torch.randn(1, 8, 5, 5)], tf32=False)
-    assert needed_layers(network.definition) == {trt.LayerType.CONVOLUTION}
+    _, graph = convert(module.eval(), [torch.randn(1, 8, 5, 5)], tf32=False)
+    assert products(graph) == {"CONVOLUTION"}
 
 
 def test_tf32_leaves_the_network_alone():
-    converted, network = convert(nn.Conv2d(8, 8, 3), [torch.randn(1, 8, 5, 5)], tf32=True)
-    assert needed_layers(network.definition) == {trt.LayerType.CONVOLUTION}
+    converted, graph = convert(nn.Conv2d(8, 8, 3), [torch.randn(1, 8, 5, 5)], tf32=True)
+    assert products(graph) == {"CONVOLUTION"}
     assert converted.plan.provenance["tf32"] is True

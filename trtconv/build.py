@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ import trtconv
 from trtconv import tensorrt as trt
 from trtconv.dynamic import Range
 from trtconv.errors import BuildError
-from trtconv.logger import Messages, quiet
-from trtconv.network import Network
+from trtconv.graph import write
+from trtconv.logger import Messages
 from trtconv.options import check_compute_capabilities, known_capabilities
-from trtconv.passes import network_passes
+from trtconv.passes import for_engine
 from trtconv.plan import Plan, Segment
-from trtconv.reference import Graph, read
+from trtconv.reference import Graph
 from trtconv.reference.layout import copy_weights
 from trtconv.signature import Signature, TensorSpec
 from trtconv.weight_file import WeightFile, return_freed_memory
@@ -38,7 +38,7 @@ class Clock:
 
 
 def build_plan(
-    network: Network,
+    graph: Graph,
     signature: Signature,
     messages: Messages,
     clock: Clock,
@@ -47,40 +47,51 @@ def build_plan(
     tf32: bool,
     compute_capabilities: Sequence[str] | None,
     keep_network: bool,
+    owned: Collection[int] | None = None,
 ) -> Plan:
     """Build a network and return the plan of one segment that runs it.
 
     Args:
-        network, messages, tf32, compute_capabilities: As for `build`.
+        graph: The network, which the interpreter runs; its weights are moved.
+        messages, tf32, compute_capabilities: As for `build`.
         signature: How the plan is called; its tensors have the names of the network's inputs and outputs.
         clock: What has measured the time since the conversion began.
         source: What the plan's provenance says of where the network comes from.
-        keep_network: Keep the network for the reference interpreter.
+        keep_network: Keep the network for the reference interpreter, with weights of its own.
+        owned: The storages, by their addresses, that live on after the build whatever happens here; by default
+            those of all weights. Other weights lie in a file during the build, in which TensorRT holds them twice.
 
     Raises: as `build`.
     """
-    # The interpreter computes in fp32 anyway, so it runs the network as it was before the passes. During the build,
-    # in which TensorRT holds the weights twice, its copy is in a file; without passes it is read afterwards.
-    passes = network_passes(network, tf32=tf32)
-    graph = _read(network) if keep_network and passes else None
+    if owned is None:
+        owned = {each.untyped_storage().data_ptr() for each in graph.weights()}
+    built = for_engine(graph, tf32=tf32)
     file = WeightFile()
-    if graph is not None:
-        graph.map_weights(file.hold)
-    for network_pass in passes:
-        network_pass(network)
-    engine = build(network, signature.inputs, messages, tf32=tf32, compute_capabilities=compute_capabilities)
+    lasting = set(owned)
+
+    def hold(value: torch.Tensor) -> torch.Tensor:
+        if value.untyped_storage().data_ptr() not in lasting:
+            value = file.hold(value)
+            lasting.add(value.untyped_storage().data_ptr())
+        return value
+
+    for each in (graph, built):
+        each.map_weights(hold)
+    return_freed_memory()
+    count = len(built.layers)
+    engine = build(
+        built, signature.inputs, messages, file.release, tf32=tf32, compute_capabilities=compute_capabilities
+    )
     clock.lap("build")
-    if graph is not None:
+    del built
+    if keep_network:
         copy_weights(graph.layers, file.release)
-    elif keep_network:
-        graph = _read(network)
-    network.release()
     return_freed_memory()
     segment = Segment(
         tuple(spec.name for spec in signature.inputs),
         tuple(spec.name for spec in signature.outputs),
         engine,
-        graph,
+        graph if keep_network else None,
     )
     provenance = {
         "trtconv": trtconv.__version__,
@@ -89,16 +100,17 @@ def build_plan(
         **source,
         "tf32": tf32,
         "compute_capabilities": None if compute_capabilities is None else list(compute_capabilities),
-        "layers": network.definition.num_layers,
+        "layers": count,
         "seconds": clock.laps,
     }
     return Plan(signature, (segment,), provenance)
 
 
 def build(
-    network: Network,
+    graph: Graph,
     inputs: Sequence[TensorSpec],
     messages: Messages,
+    release: Callable[[], None] = lambda: None,
     *,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
@@ -106,11 +118,12 @@ def build(
     """Build an engine and return its serialized form, of dtype uint8.
 
     Args:
-        network: The network, with inputs and outputs.
+        graph: The network, after the passes for this TensorRT.
         inputs: The inputs, with the ranges of their dynamic sizes.
         messages: An open collector of TensorRT's messages.
+        release: Lets go of weights in memory that are in a file too; called now and then.
         tf32: Let TensorRT round the factors of fp32 products to TensorFloat-32. TensorRT-RTX does so whatever
-            is said here: `trtconv.passes.network_passes` keep it from it.
+            is said here: `trtconv.passes.for_engine` keeps it from it.
         compute_capabilities: For TensorRT-RTX, the GPUs to build for: ``["8.6", "12.0"]``. None leaves it to
             TensorRT-RTX, which builds for 8.0, 8.6, 8.9, 12.0 and 12.1.
 
@@ -119,19 +132,20 @@ def build(
             that they name.
         ValueError: a compute capability that TensorRT-RTX doesn't know, or given for another TensorRT.
     """
-    config = network.builder.create_builder_config()
+    written = write(graph)
+    config = written.builder.create_builder_config()
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if compute_capabilities is not None:
         _set_targets(config, compute_capabilities)
     if any(not spec.is_static for spec in inputs):
-        _add_profiles(network, config, inputs)
+        _add_profiles(written.builder, config, inputs)
     messages.clear()
-    monitor = _monitor_type()(network.release)  # TensorRT doesn't keep it alive
+    monitor = _monitor_type()(release)  # TensorRT doesn't keep it alive
     config.progress_monitor = monitor
-    plan = network.builder.build_serialized_network(network.definition, config)
+    plan = written.builder.build_serialized_network(written.definition, config)
     if plan is None:
-        raise BuildError(_explain(network, messages.errors()))
+        raise BuildError(_explain(graph, messages.errors()))
     return torch.frombuffer(plan, dtype=torch.uint8)
 
 
@@ -160,16 +174,11 @@ def _monitor_type() -> Any:
     return Monitor
 
 
-def _read(network: Network) -> Graph:
-    with quiet():
-        return read(network.definition, network.release)
-
-
-def _add_profiles(network: Network, config: Any, inputs: Sequence[TensorSpec]) -> None:
+def _add_profiles(builder: Any, config: Any, inputs: Sequence[TensorSpec]) -> None:
     """Tell TensorRT the ranges of the dynamic sizes, and what to optimize for."""
     count = max(len(size.profiles) for spec in inputs for size in spec.shape if isinstance(size, Range))
     for number in range(count):
-        profile = network.builder.create_optimization_profile()
+        profile = builder.create_optimization_profile()
         for spec in inputs:
             if not spec.is_static:
                 limits = [
@@ -187,11 +196,11 @@ def _set_targets(config: Any, names: Sequence[str]) -> None:
         config.set_compute_capability(known[name], index)
 
 
-def _explain(network: Network, errors: Sequence[str]) -> str:
+def _explain(graph: Graph, errors: Sequence[str]) -> str:
     lines = ["TensorRT doesn't build this network. It says:"]
     lines += [f"  {text}" for text in errors] or ["  (nothing)"]
     text = "\n".join(errors)
-    named = [(name, origin) for name, origin in network.origins.items() if name in text]
+    named = [(layer.name, layer.origin) for layer in graph.layers if layer.origin and layer.name in text]
     if named:
         lines.append("The layers that it names come from:")
         lines += [f"  {name}: {origin.function or 'trtconv'} at {origin}" for name, origin in named]

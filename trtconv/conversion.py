@@ -128,11 +128,11 @@ def convert(
     signature = _signature(parameters, arguments, captured, names, out_names)
     calls = len(trace.calls)
     with collect_messages() as messages, default_device("cpu"):
-        network = emit(trace, names, out_names, messages, _storages(module))
-        del captured, trace  # the network has what it needs of their weights
+        graph = emit(trace, names, out_names, messages)
+        del captured, trace  # the graph has what it needs of their weights
         clock.lap("emit")
         plan = build_plan(
-            network,
+            graph,
             signature,
             messages,
             clock,
@@ -143,6 +143,7 @@ def convert(
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
+            owned=_storages(module),
         )
     return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +16,11 @@ from trtconv import tensorrt as trt
 from trtconv.capture.trace import Call, Origin, is_activation
 from trtconv.dtypes import name_of, to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
-from trtconv.logger import Messages, logger
+from trtconv.graph.sizes import as_text
+from trtconv.logger import Messages, logger, quiet
+from trtconv.reference.graph import Graph
+from trtconv.reference.reader import read
 from trtconv.sizes import Size, Sizes, is_static, settled
-from trtconv.weight_file import WeightFile
 
 Scalar = bool | int | float
 
@@ -29,20 +33,17 @@ class Definition:
 
     Args:
         messages: An open collector of TensorRT's messages.
-        owned: Addresses of storages that live at least until the build: the module's parameters and buffers.
 
     Attributes:
         definition: The `trt.INetworkDefinition`.
-        origins: For each layer, by name, the origin of the call that it comes from.
         call: The call under conversion.
     """
 
-    def __init__(self, messages: Messages, owned: Collection[int] = ()) -> None:
+    def __init__(self, messages: Messages) -> None:
         self.builder = trt.Builder(logger())
         self.definition = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        self.origins: dict[str, Origin] = {}
         self.call: Call | None = None
-        self._origin: Origin | None = None
+        self._origins: list[Origin | None] = []
         self._messages = messages
         self._tensors: dict[int, Any] = {}
         self._later: dict[int, Callable[[], Any]] = {}
@@ -52,8 +53,7 @@ class Definition:
         self._multiples: dict[sympy.Expr, tuple[sympy.Expr, int]] = {}
         self._expressions: dict[Any, Any] = {}
         self._kept: list[Any] = []
-        self._owned = owned
-        self._file = WeightFile()
+        self._weights: dict[tuple[int, int], torch.Tensor] = {}
         self._names: dict[str, int] = {}
 
     # -- the call under conversion --------------------------------------------------------------
@@ -61,20 +61,13 @@ class Definition:
     @contextmanager
     def converting(self, call: Call) -> Iterator[None]:
         """Attribute the layers added in this context to a call."""
+        self._origins += [None] * (self.definition.num_layers - len(self._origins))
         self.call = call
         try:
             yield
         finally:
             self.call = None
-
-    @contextmanager
-    def attributed_to(self, layer: Any) -> Iterator[None]:
-        """Give the layers added in this context the origin of another."""
-        self._origin = self.origins.get(layer.name)
-        try:
-            yield
-        finally:
-            self._origin = None
+            self._origins += [call.origin] * (self.definition.num_layers - len(self._origins))
 
     @property
     def target(self) -> Any:
@@ -126,16 +119,34 @@ class Definition:
         return result
 
     def _name(self, layer: Any) -> None:
-        origin = self._origin or (self.call.origin if self.call else Origin("", "", 0, ""))
+        origin = self.call.origin if self.call else Origin("", "", 0, "")
         stem = ".".join(filter(None, (origin.module, origin.function.rpartition(".")[2] or layer.type.name.lower())))
         count = self._names[stem] = self._names.get(stem, -1) + 1
         layer.name = f"{stem}_{count}" if count else stem
-        self.origins[layer.name] = origin
 
     def _refused(self, what: str) -> BuildError:
         words = "\n".join(f"  {text}" for text in self._messages.errors()) or "  (TensorRT gave no reason)"
         where = f"{self.call.origin}: {describe(self.call)}: " if self.call else ""
         return BuildError(f"{where}{what}; TensorRT says:\n{words}")
+
+    def graph(self) -> Graph:
+        """The network as plain data, with the origins of its layers and the symbols in its sizes.
+
+        Weights are those that the definition was given, not copies, where these are tensors.
+        """
+        with quiet():
+            graph = read(self.definition, copy=False)
+        graph.map_weights(self._given)
+        origins = itertools.chain(self._origins, itertools.repeat(None))
+        layers = [dataclasses.replace(layer, origin=each) for layer, each in zip(graph.layers, origins, strict=False)]
+        sizes = {
+            tensor.name: as_text(shape) for tensor, shape in self._shapes.values() if not all(map(is_static, shape))
+        }
+        return dataclasses.replace(graph, layers=tuple(layers), sizes=sizes)
+
+    def _given(self, view: torch.Tensor) -> torch.Tensor:
+        given = self._weights.get((view.data_ptr(), view.nbytes)) if view.numel() else None
+        return view.clone() if given is None else given.view(view.dtype).reshape(view.shape)
 
     # -- operands -------------------------------------------------------------------------------
 
@@ -185,20 +196,10 @@ class Definition:
         value = self._keep(value)
         return trt.Weights(to_trt(value.dtype), value.data_ptr(), value.numel())
 
-    def release(self) -> None:
-        """Take weights out of memory that are in a file too; see `trtconv.weight_file`."""
-        self._file.release()
-
-    def forget_operands(self) -> None:
-        """Let go of the real tensors that were operands: no more calls will be converted."""
-        self._constants.clear()
-
     def _keep(self, value: torch.Tensor) -> torch.Tensor:
-        """The values in memory that stays as it is until the build."""
+        """The values in memory that stays as it is."""
         kept = value.detach().cpu().contiguous()
-        if kept.untyped_storage().data_ptr() not in self._owned:
-            kept = self._file.hold(kept)
-        self._kept.append(kept)
+        self._weights[kept.data_ptr(), kept.nbytes] = kept
         return kept
 
     def _constant_of(self, x: torch.Tensor, dtype: torch.dtype, rank: int) -> Any:

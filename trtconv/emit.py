@@ -21,6 +21,7 @@ from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentE
 from trtconv.logger import Messages
 from trtconv.network import Network
 from trtconv.reasons import reason
+from trtconv.reference.graph import Graph
 from trtconv.registry import Converter
 from trtconv.shortened import raised_at
 from trtconv.sizes import Size, expression, is_static, settled
@@ -31,11 +32,10 @@ def emit(
     input_names: Sequence[str],
     output_names: Sequence[str],
     messages: Messages,
-    owned: Collection[int] = (),
-) -> Network:
+) -> Graph:
     """Convert each call of a trace and return the network with its inputs and outputs named.
 
-    `messages` and `owned` are as for `trtconv.network.Network`.
+    `messages` is an open collector of TensorRT's messages.
 
     Raises:
         UnsupportedCallsError: calls have no converter; the message lists all of them.
@@ -44,7 +44,7 @@ def emit(
         ConverterError: a converter failed, or gave a result that isn't torch's.
     """
     check_supported(trace)
-    network = Network(messages, owned)
+    network = Network(messages)
     for name, value in zip(input_names, trace.inputs, strict=True):
         sizes = settled(value.shape)
         tensor = network.add_input(name, _input_type(name, value), tuple(n if is_static(n) else -1 for n in sizes))
@@ -60,8 +60,7 @@ def emit(
             _convert(network, call)
         _check_complete(network, call, readers, trace.outputs)
     _mark_outputs(network, trace, output_names)
-    network.forget_operands()
-    return network
+    return network.graph()
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan
 from trtconv.default_device import default_device
@@ -69,7 +71,7 @@ def from_onnx(
         _fix_shapes(network, shapes or {})
         signature = _signature(network)
         plan = build_plan(
-            network,
+            network.graph(),  # its weights are the parser's
             signature,
             messages,
             clock,
@@ -90,6 +92,9 @@ class _ParsedNetwork(Network):
     def __init__(self, messages: Messages) -> None:
         super().__init__(messages)
         self.parser = trt.OnnxParser(self.definition, logger())
+
+    def _given(self, view: torch.Tensor) -> torch.Tensor:
+        return view
 
 
 def _is_content(model: Any) -> bool:

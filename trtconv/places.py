@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import site
@@ -25,6 +26,34 @@ _OURS = tuple(
 _STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
 _GENERATED = ("<frozen ", "<string>", "<eval_with_key>", "<__array_function__", "<attrs generated")
 """Code that isn't in a file and that nobody wrote. Cells (<ipython-input-...>) and <stdin> are the user's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a call comes from.
+
+    Attributes:
+        module: Path of the module whose forward made the call, as in `named_modules`; "" at the top.
+        file: File of the innermost line that belongs neither to torch nor to trtconv nor to Python.
+        line: Its line number, from 1.
+        function: The outermost torch function under way, as the user wrote it: ``torch.nn.functional.gelu``.
+        caller: The innermost file and line that belong to no installed package either, where that is another line.
+    """
+
+    module: str
+    file: str
+    line: int
+    function: str
+    caller: tuple[str, int] | None = None
+
+    def __str__(self) -> str:
+        caller = f", called from {place(*self.caller)}" if self.caller else ""
+        return place(self.file, self.line) + caller + (f" (module {self.module})" if self.module else "")
+
+    def keys(self) -> list[str]:
+        """What the lines are called where options name them: "file.py:3", with the folder or without it."""
+        lines = [(self.file, self.line), *([self.caller] if self.caller else [])]
+        return [f"{name}:{line}" for file, line in lines for name in (file, os.path.basename(file))]
 
 
 @functools.cache

@@ -7,7 +7,6 @@ pass (its shape and dtype are the activation's), a constant is a real tensor.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -16,38 +15,10 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
-from trtconv.places import place
+from trtconv.places import Origin
 
 Target: TypeAlias = Callable[..., Any]
 """What was called: a Python or C function of torch, a function of the user's, or an ATen overload."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where a call comes from.
-
-    Attributes:
-        module: Path of the module whose forward made the call, as in `named_modules`; "" at the top.
-        file: File of the innermost line that belongs neither to torch nor to trtconv nor to Python.
-        line: Its line number, from 1.
-        function: The outermost torch function under way, as the user wrote it: ``torch.nn.functional.gelu``.
-        caller: The innermost file and line that belong to no installed package either, where that is another line.
-    """
-
-    module: str
-    file: str
-    line: int
-    function: str
-    caller: tuple[str, int] | None = None
-
-    def __str__(self) -> str:
-        caller = f", called from {place(*self.caller)}" if self.caller else ""
-        return place(self.file, self.line) + caller + (f" (module {self.module})" if self.module else "")
-
-    def keys(self) -> list[str]:
-        """What the lines are called where options name them: "file.py:3", with the folder or without it."""
-        lines = [(self.file, self.line), *([self.caller] if self.caller else [])]
-        return [f"{name}:{line}" for file, line in lines for name in (file, os.path.basename(file))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,3 +145,16 @@ def map_tensors(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
 _ATOMS = frozenset(
     {int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, slice}
 )
+
+__all__ = [
+    "Call",
+    "Origin",
+    "Target",
+    "Trace",
+    "bind",
+    "is_activation",
+    "is_plain",
+    "live_calls",
+    "map_tensors",
+    "tensors_in",
+]

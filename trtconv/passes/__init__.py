@@ -1,8 +1,8 @@
 """Step 3: passes that change what is built without changing what is computed.
 
 A pass on the trace runs before the network is emitted; it is a function Trace -> Trace in a file of
-its own, and stands in `TRACE_PASSES`, which are run in order. A pass on the network edits the finished
-definition in place, so that it holds for the layers of users' converters too.
+its own, and stands in `TRACE_PASSES`, which are run in order. A pass on the graph is a function
+Graph -> Graph, so that it holds for the layers of users' converters and for ONNX files too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Callable
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import Trace
-from trtconv.network import Network
+from trtconv.graph import check
 from trtconv.passes.complex_numbers import use_real_numbers
 from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
-from trtconv.passes.rtx_1_7_elu import has_elu, write_elu_as_selu
+from trtconv.passes.rtx_1_7_elu import write_elu_as_selu
 from trtconv.passes.short_integers import use_int32
 from trtconv.passes.single_precision import use_single_precision
+from trtconv.reference.graph import Graph
 
 TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
     take_constants_to_cpu,
@@ -36,9 +37,14 @@ def run_trace_passes(trace: Trace) -> Trace:
     return trace
 
 
-def network_passes(network: Network, *, tf32: bool) -> list[Callable[[Network], None]]:
-    """The passes that a finished network needs with these options, in order."""
-    if not trt.is_rtx():
-        return []
-    passes = [(write_elu_as_selu, has_elu(network)), (use_full_precision, not tf32)]
-    return [network_pass for network_pass, is_needed in passes if is_needed]
+def for_engine(graph: Graph, *, tf32: bool) -> Graph:
+    """A network as it is built with these options, by the TensorRT that is here: what the interpreter can do without.
+
+    Raises:
+        ValueError: a pass leaves a graph that can't be.
+    """
+    for is_needed, graph_pass in ((trt.is_rtx(), write_elu_as_selu), (trt.is_rtx() and not tf32, use_full_precision)):
+        if is_needed:
+            graph = graph_pass(graph)
+            check(graph)
+    return graph

@@ -19,76 +19,81 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from trtconv import tensorrt as trt
-from trtconv.errors import BuildError, PrecisionWarning
+from trtconv.errors import PrecisionWarning
+from trtconv.graph.edit import Edit
 from trtconv.network import Network
 from trtconv.places import warn
+from trtconv.reference.graph import DataType, Graph, Layer
 from trtconv.reference.layers.padding import same_padding, same_trimming
-from trtconv.reference.weights import to_tensor
 from trtconv.sizes import Size, Sizes, is_static, product, same
 
 LARGEST_GROUP = 4
 """Channels of a group that flat convolutions compute in fp32."""
 
 
-def use_full_precision(network: Network) -> None:
-    """Rewrite the fp32 products of a network in place.
+def use_full_precision(graph: Graph) -> Graph:
+    """Rewrite the fp32 products of a network.
 
     Warns:
         PrecisionWarning: there are products that can't be rewritten; which, and why.
     """
-    definition = network.definition
-    layers = [definition.get_layer(index) for index in range(definition.num_layers)]
-    readers = _readers(layers)
     kept: list[str] = []
-    for layer in layers:
-        if layer.type.name not in _REWRITES or layer.get_output(0).dtype != trt.float32:
-            continue
-        kind, rewrite = _REWRITES[layer.type.name]
-        layer.__class__ = getattr(trt, kind)  # what a definition gives is of the base class
-        obstacle = _obstacle(network, layer)
-        if obstacle:
-            kept.append(f"{layer.name}: {obstacle}")
-            continue
-        with network.attributed_to(layer):
-            result = rewrite(network, layer)
-        if result is not None:
-            _replace(network, layer.get_output(0), result, readers.get(layer.get_output(0).name, []))
-    if kept:
-        listing = "\n".join(f"  {each}" for each in kept)
-        warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning)
+    with Edit(graph) as edit:
+        for layer in graph.layers:
+            if layer.type not in _REWRITES or edit.type(layer.outputs[0]).dtype is not DataType.FLOAT:
+                continue
+            obstacle = _obstacle(edit, layer)
+            if obstacle:
+                kept.append(f"{layer.name}: {obstacle}")
+                continue
+            result = _REWRITES[layer.type](edit, layer)
+            if result is not None:
+                edit.replace(layer.outputs[0], result)
+        if kept:
+            listing = "\n".join(f"  {each}" for each in kept)
+            warn(f"tf32=False has no effect on\n{listing}", PrecisionWarning)
+        return edit.graph()
 
 
-def _obstacle(network: Network, layer: Any) -> str:
+def _obstacle(edit: Edit, layer: Layer) -> str:
     """Why a product can't be rewritten, if it can't."""
-    try:
-        network.shape(layer.get_output(0))
-        shape = network.shape(layer.get_input(0))
-    except BuildError:
+    given = [edit.sizes(name) for name in layer.inputs if name is not None]
+    if None in given or edit.sizes(layer.outputs[0]) is None:
         return "its shape is dynamic, and its converter has to say which it is: net.known(tensor, shape)"
-    if layer.type == trt.LayerType.MATRIX_MULTIPLY:
-        axes = len(shape) + (layer.op0 == trt.MatrixOperation.VECTOR)
+    shape: Any = given[0]
+    if layer.type == "MATRIX_MULTIPLY":
+        axes = len(shape) + (layer.attributes["op0"] == "VECTOR")
         return "it has eight axes, to which TensorRT can't add another" if axes == 8 else ""
-    moves = layer.padding_mode.name.startswith("SAME") and not all(map(is_static, shape))
+    moves = layer.attributes["padding_mode"].startswith("SAME") and not all(map(is_static, shape))
     return "its padding follows from sizes that vary; give it in numbers" if moves else ""
+
+
+def _result_shape(edit: Edit, layer: Layer) -> Sizes:
+    shape = edit.sizes(layer.outputs[0])
+    assert shape is not None  # `_obstacle` has seen to it
+    return shape
 
 
 # -- products of matrices -------------------------------------------------------------------------
 
 
-def _multiply_matrices(network: Network, layer: Any) -> Any:
+def _multiply_matrices(edit: Edit, layer: Layer) -> Any:
     """The tensor that takes the place of a matrix product."""
-    left, right = layer.get_input(0), layer.get_input(1)
-    shape = network.shape(layer.get_output(0))
-    if layer.op0 == trt.MatrixOperation.VECTOR:
+    network = edit.net
+    left, right = map(edit.tensor, layer.inputs)
+    operations = layer.attributes["op0"], layer.attributes["op1"]
+    if operations[0] == "VECTOR":
         left = network.reshape(left, (*network.shape(left)[:-1], 1, network.shape(left)[-1]))
-    elif layer.op0 == trt.MatrixOperation.TRANSPOSE:
+    elif operations[0] == "TRANSPOSE":
         left = _transposed(network, left)
-    if layer.op1 == trt.MatrixOperation.VECTOR:
+    if operations[1] == "VECTOR":
         right = network.reshape(right, (*network.shape(right), 1))
-    elif layer.op1 == trt.MatrixOperation.TRANSPOSE:
+    elif operations[1] == "TRANSPOSE":
         right = _transposed(network, right)
-    return network.reshape(_multiply(network, left, right), shape)
+    return network.reshape(_multiply(network, left, right), _result_shape(edit, layer))
 
 
 def _transposed(network: Network, x: Any) -> Any:
@@ -109,46 +114,50 @@ def _multiply(network: Network, left: Any, right: Any) -> Any:
 # -- convolutions ---------------------------------------------------------------------------------
 
 
-def _convolve(network: Network, layer: Any) -> Any:
+def _convolve(edit: Edit, layer: Layer) -> Any:
     """The tensor that takes the place of a convolution, or None if it is computed in fp32 as it is."""
+    attributes, network = layer.attributes, edit.net
     groups, window, stride, dilation = _geometry(layer)
-    channels = int(network.shape(layer.get_input(0))[-len(window) - 1]) // groups
-    if len(window) == 2 and groups > 1 and channels <= LARGEST_GROUP and to_tensor(layer.kernel).numel():
+    maps = attributes["num_output_maps"]
+    channels = edit.type(str(layer.inputs[0])).shape[-len(window) - 1] // groups
+    if len(window) == 2 and groups > 1 and channels <= LARGEST_GROUP and attributes["kernel"] is not None:
         return None
-    x = _by_group(network, layer.get_input(0), groups, len(window))
-    before, mode = tuple(layer.pre_padding), layer.padding_mode.name
+    x = _by_group(network, edit.tensor(layer.inputs[0]), groups, len(window))
+    before, mode = attributes["pre_padding"], attributes["padding_mode"]
     if mode.startswith("SAME"):
         sizes = [int(size) for size in network.shape(x)[3:]]
         before = tuple(same_padding(sizes, _reach(window, dilation), stride, mode)[0])
-    result = network.shape(layer.get_output(0))[-len(window) :]
-    padded = mode != "EXPLICIT_ROUND_DOWN" or any((*before, *layer.post_padding))
+    result = _result_shape(edit, layer)[-len(window) :]
+    padded = mode != "EXPLICIT_ROUND_DOWN" or any((*before, *attributes["post_padding"]))
     if stride == window and max(dilation) == 1 and not padded:
         patches = _adjacent_patches(network, x, window, result)
     else:
         patches = _patches(network, x, _taps(window, dilation, before), stride, result)
-    kernel = _kernel(network, layer, (groups, layer.num_output_maps // groups, channels, *window), maps_axis=1)
-    return _finish(network, layer, _multiply(network, kernel, patches))
+    kernel = _kernel(edit, layer, (groups, maps // groups, channels, *window), maps_axis=1)
+    return _finish(edit, layer, _multiply(network, kernel, patches))
 
 
-def _convolve_transposed(network: Network, layer: Any) -> Any:
+def _convolve_transposed(edit: Edit, layer: Layer) -> Any:
     """The tensor that takes the place of a transposed convolution."""
+    attributes, network = layer.attributes, edit.net
     groups, window, stride, dilation = _geometry(layer)
-    x = _by_group(network, layer.get_input(0), groups, len(window))
+    x = _by_group(network, edit.tensor(layer.inputs[0]), groups, len(window))
     channels = network.shape(x)[2]
-    before, mode = tuple(layer.pre_padding), layer.padding_mode.name
+    before, mode = attributes["pre_padding"], attributes["padding_mode"]
     if mode.startswith("SAME"):
         before = tuple(same_trimming(_reach(window, dilation), stride, mode)[0])
     # An element meets the kernel's last tap first.
     taps = [[-place for place in places] for places in _taps(window, dilation, before)]
-    result = network.shape(layer.get_output(0))[-len(window) :]
+    result = _result_shape(edit, layer)[-len(window) :]
     patches = _patches(network, _spread(network, x, stride), taps, (1,) * len(window), result)
-    kernel = _kernel(network, layer, (groups, channels, layer.num_output_maps // groups, *window), maps_axis=2)
-    return _finish(network, layer, _multiply(network, kernel, patches))
+    kernel = _kernel(edit, layer, (groups, channels, attributes["num_output_maps"] // groups, *window), maps_axis=2)
+    return _finish(edit, layer, _multiply(network, kernel, patches))
 
 
-def _geometry(layer: Any) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def _geometry(layer: Layer) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Groups, and the sizes, strides and dilations of the kernel."""
-    return layer.num_groups, tuple(layer.kernel_size_nd), tuple(layer.stride_nd), tuple(layer.dilation_nd)
+    attributes = layer.attributes
+    return attributes["num_groups"], attributes["kernel_size_nd"], attributes["stride_nd"], attributes["dilation_nd"]
 
 
 def _reach(window: Sequence[int], dilation: Sequence[int]) -> list[int]:
@@ -235,61 +244,31 @@ def _patches(network: Network, x: Any, taps: Sequence[Sequence[int]], stride: Se
     return network.reshape(x, (*network.shape(x)[:3], product(result)))
 
 
-def _kernel(network: Network, layer: Any, shape: Sequence[Size], maps_axis: int) -> Any:
+def _kernel(edit: Edit, layer: Layer, shape: Sequence[Size], maps_axis: int) -> Any:
     """A kernel of this shape as [1, groups, maps, terms], the terms in the order of `_patches`."""
     channels_axis = 3 - maps_axis
     order = (0, maps_axis, *reversed(range(3, len(shape))), channels_axis)
     flat = (1, shape[0], shape[maps_axis], math.prod(int(size) for size in shape[3:]) * shape[channels_axis])
-    kernel = to_tensor(layer.kernel)
-    if kernel.numel():
+    kernel: torch.Tensor | None = layer.attributes["kernel"]
+    network = edit.net
+    if kernel is not None:
         return network.constant(kernel.reshape(shape).permute(order).reshape(flat))
-    return network.reshape(network.permute(network.reshape(layer.get_input(1), shape), order), flat)
+    return network.reshape(network.permute(network.reshape(edit.tensor(layer.inputs[1]), shape), order), flat)
 
 
-def _finish(network: Network, layer: Any, y: Any) -> Any:
+def _finish(edit: Edit, layer: Layer, y: Any) -> Any:
     """[N, groups, maps, positions] in the shape of the layer's output, and its bias added."""
-    shape = network.shape(layer.get_output(0))
-    y = network.reshape(y, shape)
-    aligned = (layer.num_output_maps, *[1] * len(tuple(layer.kernel_size_nd)))
-    bias: Any = to_tensor(layer.bias)
-    if layer.num_inputs > 2:
-        bias = network.reshape(layer.get_input(2), aligned)
-    elif bias.numel():
-        bias = bias.reshape(aligned)
-    else:
-        return y
-    return network.add(y, bias)
+    network, attributes = edit.net, layer.attributes
+    y = network.reshape(y, _result_shape(edit, layer))
+    aligned = (attributes["num_output_maps"], *[1] * len(attributes["kernel_size_nd"]))
+    if len(layer.inputs) > 2:
+        return network.add(y, network.reshape(edit.tensor(layer.inputs[2]), aligned))
+    return y if attributes["bias"] is None else network.add(y, attributes["bias"].reshape(aligned))
 
 
-# -- the network ----------------------------------------------------------------------------------
-
-
-_REWRITES: dict[str, tuple[str, Callable[[Network, Any], Any]]] = {
-    "MATRIX_MULTIPLY": ("IMatrixMultiplyLayer", _multiply_matrices),
-    "CONVOLUTION": ("IConvolutionLayer", _convolve),
-    "DECONVOLUTION": ("IDeconvolutionLayer", _convolve_transposed),
+_REWRITES: dict[str, Callable[[Edit, Layer], Any]] = {
+    "MATRIX_MULTIPLY": _multiply_matrices,
+    "CONVOLUTION": _convolve,
+    "DECONVOLUTION": _convolve_transposed,
 }
-"""For each type of layer its class, and what gives the tensor that takes the place of its output."""
-
-
-def _readers(layers: Sequence[Any]) -> dict[str, list[tuple[Any, int]]]:
-    """For each tensor, by name, the layers that read it and as which input."""
-    readers: dict[str, list[tuple[Any, int]]] = {}
-    for layer in layers:
-        for index in range(layer.num_inputs):
-            tensor = layer.get_input(index)
-            if tensor is not None:
-                readers.setdefault(tensor.name, []).append((layer, index))
-    return readers
-
-
-def _replace(network: Network, old: Any, new: Any, readers: Sequence[tuple[Any, int]]) -> None:
-    """Have everything that reads a tensor read another, the network's outputs included."""
-    for layer, index in readers:
-        layer.set_input(index, new)
-    if old.is_network_output:
-        name = old.name
-        network.definition.unmark_output(old)
-        old.name = f"{name}.rounded"
-        new.name = name
-        network.definition.mark_output(new)
+"""For each type of layer what gives the tensor that takes the place of its output."""

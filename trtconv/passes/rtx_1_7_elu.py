@@ -10,30 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from trtconv import tensorrt as trt
-from trtconv.network import Network
+from trtconv.graph.edit import Edit, rewritten
+from trtconv.reference.graph import Graph, Layer
 
 
-def has_elu(network: Network) -> bool:
-    """Whether there is anything to write otherwise."""
-    return bool(_elus(network))
+def write_elu_as_selu(graph: Graph) -> Graph:
+    """Each ELU as the SELU that is the same."""
+    return rewritten(graph, {"ACTIVATION": _as_selu})
 
 
-def write_elu_as_selu(network: Network) -> None:
-    """Change the layers in place."""
-    for layer in _elus(network):
-        layer.type = trt.ActivationType.SELU
-        layer.beta = 1.0
-
-
-def _elus(network: Network) -> list[Any]:
-    definition = network.definition
-    found = []
-    for index in range(definition.num_layers):
-        layer = definition.get_layer(index)
-        if not isinstance(layer, trt.IActivationLayer):
-            if layer.type != trt.LayerType.ACTIVATION:
-                continue
-            layer.__class__ = trt.IActivationLayer  # what a definition gives is of the base class
-        if layer.type == trt.ActivationType.ELU:
-            found.append(layer)
-    return found
+def _as_selu(edit: Edit, layer: Layer) -> Any:
+    if layer.attributes["type"] != "ELU":
+        return None
+    x = edit.tensor(layer.inputs[0])
+    return edit.net.activation(x, trt.ActivationType.SELU, layer.attributes["alpha"], 1.0)

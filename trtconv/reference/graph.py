@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from trtconv.places import Origin
 
 
 class DataType(enum.Enum):
@@ -76,6 +78,7 @@ class Layer:
 
     Attributes are what TensorRT's Python attributes of the same names say: numbers, strings, tuples,
     None, the names of enum members, and torch tensors for weights. An input that is not set is None.
+    ``origin`` is the line of the model that the layer comes from, where that is known.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Layer:
     attributes: dict[str, Any]
     inputs: tuple[str | None, ...]
     outputs: tuple[str, ...]
+    origin: Origin | None = None
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.type})"
@@ -92,13 +96,22 @@ class Layer:
 class Graph:
     """A network: its layers in the order of the definition, which need not be a topological one.
 
-    Tensors are known by their names, which TensorRT keeps unique; ``tensors`` has the type of each.
+    Tensors are known by their names, which TensorRT keeps unique; ``tensors`` has the type of each. ``sizes`` has
+    the shapes of those with dynamic dimensions, as far as they are known to follow from the inputs' sizes: a number,
+    or an expression such as "s0 // 2 + 1", in which a symbol is what the inputs' own sizes say that it is.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, TensorType]
+    sizes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+
+    def weights(self) -> Iterator[torch.Tensor]:
+        """The weights of all layers."""
+        return (
+            value for layer in self.layers for value in layer.attributes.values() if isinstance(value, torch.Tensor)
+        )
 
     def map_weights(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Put `function(weights)`, of the same values, in the place of the weights of each layer."""

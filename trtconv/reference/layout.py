@@ -11,7 +11,7 @@ from trtconv.reference.graph import Layer
 _PIECE = 64 << 20
 
 
-def copy_weights(layers: Sequence[Layer], after_piece: Callable[[], None]) -> None:
+def copy_weights(layers: Sequence[Layer], after_piece: Callable[[], None] = lambda: None) -> None:
     """Give layers weights of their own, those that serve only as right factors of matrix products by columns.
 
     BLAS then multiplies a single row by such a matrix with one dot product for each column, as PyTorch's

@@ -104,24 +104,26 @@ CONSTRUCTS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def read(network: Any, after_piece: Callable[[], None] = lambda: None) -> Graph:
+def read(network: Any, *, copy: bool = True) -> Graph:
     """Read a ``trt.INetworkDefinition`` into a :class:`Graph`, which keeps no reference to it.
 
-    Weights are copied, because TensorRT neither copies nor owns those that it was given. `after_piece` is called
-    after each piece of them, to let go of what was read, for one.
+    Weights are copied, because TensorRT neither copies nor owns those that it was given; without ``copy`` they are
+    views, and mean something as long as those.
 
     Raises:
         ValueError: TensorRT itself can't infer a layer's output, so that the network can't be built.
     """
-    return _Reader(network, after_piece).read()
+    graph = _Reader(network).read()
+    if copy:
+        copy_weights(graph.layers)
+    return graph
 
 
 class _Reader:
     """One reading of a network: the tensors met so far, and the loops, conditionals and attentions."""
 
-    def __init__(self, network: Any, after_piece: Callable[[], None]) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
-        self.after_piece = after_piece
         self.tensors: dict[str, TensorType] = {}
         # Python wrappers of a construct are identical while one lives, so that these lists, which keep
         # them alive, number the constructs; their names may repeat.
@@ -132,7 +134,6 @@ class _Reader:
         inputs = tuple(self._tensor(network.get_input(i), "network input") for i in range(network.num_inputs))
         layers = tuple(self._layer(network.get_layer(i)) for i in range(network.num_layers))
         outputs = tuple(network.get_output(i).name for i in range(network.num_outputs))
-        copy_weights(layers, self.after_piece)
         return Graph(inputs, outputs, layers, self.tensors)
 
     def _tensor(self, tensor: Any, origin: str) -> str:

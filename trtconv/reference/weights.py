@@ -15,41 +15,34 @@ _VALUES_OFFSET = 8
 
 
 def to_tensor(weights: Any) -> torch.Tensor:
-    """Weights as a flat tensor of the carrier of their type.
+    """Weights as a flat tensor of the carrier of their type: a view of the network's memory, a copy of 4-bit ones.
 
-    ``weights`` is what the bindings give: a NumPy array that views the network's memory, as the tensor then does,
-    or a ``trt.Weights`` for the types that NumPy has not, of which the tensor is a copy.
+    ``weights`` is what the bindings give: a NumPy array, or a ``trt.Weights`` for the types that NumPy has not.
     """
     if isinstance(weights, numpy.ndarray):
         return torch.from_numpy(weights).reshape(-1)
     dtype = DataType[weights.dtype.name]
-    return _decode(_bytes_of(weights, dtype), dtype, weights.size)
+    if not weights.size:
+        return torch.empty(0, dtype=dtype.carrier)
+    octets = _bytes_of(weights, dtype)
+    if dtype in (DataType.INT4, DataType.FP4):
+        nibbles = torch.stack((octets & 15, octets >> 4), 1).reshape(-1)[: weights.size]
+        return _FOUR_BITS[dtype][nibbles.long()]
+    return octets.view(dtype.carrier)
 
 
-def _bytes_of(weights: Any, dtype: DataType) -> bytes:
+def _bytes_of(weights: Any, dtype: DataType) -> torch.Tensor:
     """The memory behind a ``trt.Weights``, whose address no Python attribute tells.
 
     The C++ object pointed to by the binding's Python object begins with the struct above.
     """
-    if not weights.size:
-        return b""
     struct = ctypes.c_void_p.from_address(id(weights) + object.__basicsize__).value
     values = ctypes.c_void_p.from_address(struct + _VALUES_OFFSET).value if struct else None
     if not values:
         raise ValueError(f"weights of {weights.size} {dtype.name} elements have no values")
     # The bindings' nbytes is garbage for the 4-bit types.
     size = (weights.size + 1) // 2 if dtype in (DataType.INT4, DataType.FP4) else weights.nbytes
-    return ctypes.string_at(values, size)
-
-
-def _decode(raw: bytes, dtype: DataType, count: int) -> torch.Tensor:
-    if not count:
-        return torch.empty(0, dtype=dtype.carrier)
-    octets = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
-    if dtype in (DataType.INT4, DataType.FP4):
-        nibbles = torch.stack((octets & 15, octets >> 4), 1).reshape(-1)[:count]
-        return _FOUR_BITS[dtype][nibbles.long()]
-    return octets.view(dtype.carrier)
+    return torch.frombuffer((ctypes.c_uint8 * size).from_address(values), dtype=torch.uint8)
 
 
 # The value of each 4-bit pattern: two's complement, and sign, two exponent bits and one of fraction.
