@@ -32,7 +32,7 @@ from speed.models import DTYPES, MODELS, TINY, make_subject
 from speed.plots import write_plots
 from speed.results import Results, describe_run, merge, read
 from speed.roofline import measure_rates, measure_roofline
-from speed.soak import soak
+from speed.soak import SHAPES, soak
 from speed.tables import report
 from speed.throughput import WAYS, measure_throughput
 
@@ -70,7 +70,7 @@ def measure_all(options: argparse.Namespace) -> Results:
     for name in options.loads:
         keep([measure_loads(name, options.dtypes[0], options.batches[0], options.device, in_new_process)])
     if options.soak:
-        keep([soak(options.soak, options.soak_model, options.dtypes[0], device)])
+        keep([soak(options.soak, options.soak_model, options.dtypes[0], device, options.soak_shapes)])
     return results
 
 
@@ -84,7 +84,8 @@ def _measure(
     rates: dict[str, float],
 ) -> list[dict[str, Any]]:
     """All rows of a subject."""
-    torch._dynamo.reset()
+    if any(column.startswith("compile") for column in chosen):
+        torch._dynamo.reset()
     try:
         subject = make_subject(name, dtype, batch, device)
     except Exception as error:  # a line of the table, not the end of the run
@@ -136,6 +137,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no subject after this time")
     parser.add_argument("--soak", type=int, default=0, metavar="CALLS", help="many calls with changing shapes")
     parser.add_argument("--soak-model", choices=[*MODELS, *TINY], default="resnet18", metavar="MODEL")
+    parser.add_argument("--soak-shapes", type=int, choices=range(1, SHAPES + 1), default=SHAPES, metavar="NUMBER")
     parser.add_argument("--loads", nargs="*", choices=[*MODELS, *TINY], default=[], metavar="MODEL")
     parser.add_argument("--merge", nargs="+", type=Path, default=[], metavar="FILE", help="measure nothing")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

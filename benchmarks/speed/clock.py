@@ -15,6 +15,8 @@ import torch
 ROUNDS = 10
 BURST = 5
 """Calls issued before the host waits: so few that the queue of kernels, of 1,024 places, never fills."""
+BLOCK, BLOCK_SECONDS = 100, 0.02
+"""Calls issued in a row: so many, or for so long, that how a block begins and ends hardly counts."""
 WARM = 3
 
 
@@ -102,11 +104,12 @@ def _one_round(call: Callable[[], Any], samples: Samples, each: int, device: tor
         call()
         synchronize(device)
         samples.alone.append(time.perf_counter() - begin)
+    number = max(each, min(BLOCK, int(BLOCK_SECONDS / statistics.median(samples.alone))))
     begin = time.perf_counter()
-    for _ in range(each):
+    for _ in range(number):
         call()
     synchronize(device)
-    samples.in_a_row.append((time.perf_counter() - begin) / each)
+    samples.in_a_row.append((time.perf_counter() - begin) / number)
 
 
 @contextmanager

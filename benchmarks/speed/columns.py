@@ -28,11 +28,13 @@ class Runner:
         call: Issues one call.
         result: The result for the subject's first input.
         seconds: What it took to get there, by step.
+        keep: What a captured graph reads, which has to live as long as it.
     """
 
     call: Callable[[], Any]
     result: Callable[[], Any]
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    keep: tuple[Any, ...] = ()
 
 
 class Ways:
@@ -227,12 +229,12 @@ def _captured(function: Callable[[Tensor], Any], x: Tensor) -> Runner:
         graph.replay()
         return result
 
-    return Runner(graph.replay, replayed)
+    return Runner(graph.replay, replayed, keep=(function, x))
 
 
 def _compiled(module: nn.Module, x: Tensor) -> Runner:
-    torch._dynamo.reset()
-    function = torch.compile(module)
+    # Dynamo isn't reset here: that would free constants that the other layout's graph reads.
+    function = torch.compile(module, dynamic=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _, seconds = timed(lambda: function(x))

@@ -15,21 +15,24 @@ from speed.engines import timed
 from speed.models import DTYPES, MODELS, TINY
 
 BATCHES, SIDES = (1, 2, 3, 4), (64, 96, 128, 160, 192, 224)
+SHAPES = len(BATCHES) * len(SIDES)
 SAMPLES = 20
 
 
-def soak(calls: int, name: str, dtype: str, device: torch.device) -> dict[str, Any]:
-    """A row: memory of the host and the device after each twentieth of the calls, which take 24 shapes in random order.
+def soak(calls: int, name: str, dtype: str, device: torch.device, number: int = SHAPES) -> dict[str, Any]:
+    """A row: memory of the host and the device after each twentieth of the calls, of shapes in random order.
 
     What grows in the first half may be caches that fill up; the second half has to stand still.
 
     Args:
         name: A model that takes images [N, 3, H, W] of any size.
+        number: How many of the shapes are called.
     """
     module = OfImages({**MODELS, **TINY}[name].make()).eval().to(device, DTYPES[dtype])
     side = (min(SIDES), SIDES[len(SIDES) // 2], max(SIDES))
     shapes = {"x": {0: (min(BATCHES), 2, max(BATCHES)), 2: side, 3: side}}
-    inputs = [torch.randn(n, 3, s, s, device=device).to(DTYPES[dtype]) for n in BATCHES for s in SIDES]
+    sizes = [(batch, 3, side, side) for batch in BATCHES for side in SIDES]
+    inputs = [torch.randn(size, device=device).to(DTYPES[dtype]) for size in random.Random(0).sample(sizes, number)]
     row: dict[str, Any] = {"kind": "soak", "model": name, "dtype": dtype, "batch": "1 to 4"}
     try:
         converted = trtconv.convert(module, [inputs[0]], dynamic_shapes=shapes)

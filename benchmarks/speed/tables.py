@@ -45,8 +45,11 @@ Written by `python benchmarks/latency.py`, which says how to run it.
 
 def report(results: Results) -> str:
     """All tables that there are rows for."""
-    runs = [(run, *(found[name] for name in ("date", "machine", "versions"))) for run, found in results.runs.items()]
-    parts = [INTRODUCTION, table(("run", "date", "machine", "versions"), runs)]
+    runs = []
+    for run, found in results.runs.items():
+        settings = ", ".join(f"{name} {value}" for name, value in found["settings"].items())
+        runs.append((run, found["date"], found["machine"], found["versions"], settings))
+    parts = [INTRODUCTION, table(("run", "date", "machine", "versions", "settings"), runs)]
     parts += _section("Bars", _bars(results))
     parts += _section("Against the best of the others", _means(results))
     parts += _section("Milliseconds a call", _wide(results, lambda row: f"{row['ms']:.3f}"))
@@ -171,8 +174,8 @@ def _roofline(results: Results) -> str:
         if found["rates"]
     )
     note = (
-        "What a call computes, and reads and writes at least (weights, input, output), over the rates of a large product "
-        "and a large copy on that GPU. Weights that fit its cache may come faster than this says.\n\n"
+        "What a call computes, and reads and writes at least (weights, input, output), over the rates of a large "
+        "product and a large copy on that GPU. Weights that fit its cache may come faster than this says.\n\n"
         f"Rates: {rates}\n\n"
     )
     headings = ("GFLOPs", "MiB", "least ms", "share: trtconv", "its engine", "best other", "which")
