@@ -5,6 +5,7 @@
     python benchmarks/coverage.py --only "timm/vision_*"    # by "source/name"
     python benchmarks/coverage.py --missing                 # only what has no result yet
     python benchmarks/coverage.py --table                   # only the table, from the results so far
+    python benchmarks/coverage.py --compare EARLIER.jsonl   # and say which got better; status 1 if one got worse
     python benchmarks/coverage.py --device cuda --workers 14 --seconds 600      # engines in place of the interpreter
 
 Each model is converted, built and compared in a process of its own. Results are kept in
@@ -23,10 +24,11 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import sys
 import time
 import traceback
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +48,10 @@ MOMENTS = 8
 """Images whose moments batch norms get."""
 LEAST_EFFECT = 100
 """By so many times the allowed error some output has to differ between two inputs, or agreement says nothing."""
+
+
+VERDICTS = ("no result", "wrong", "crashed", "refused", "excluded", "correct")
+"""The worst first; a model that has a result may come to have none, but none has "no result" as its status."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,10 +253,28 @@ def _keep(result: Result, device: str) -> None:
 
 def load(device: str) -> dict[tuple[str, str], Result]:
     """The last result of each model, by source and name."""
-    if not _results(device).exists():
-        return {}
-    results = [Result(**json.loads(line)) for line in _results(device).read_text().splitlines()]
+    return read(_results(device)) if _results(device).exists() else {}
+
+
+def read(path: pathlib.Path) -> dict[tuple[str, str], Result]:
+    """The last result of each model in a file of results, by source and name."""
+    results = [Result(**json.loads(line)) for line in path.read_text().splitlines()]
     return {(result.source, result.name): result for result in results}
+
+
+def changes(
+    earlier: Mapping[tuple[str, str], Result], now: Mapping[tuple[str, str], Result]
+) -> tuple[list[str], list[str]]:
+    """What got worse and what got better, a line for each model of the earlier results."""
+    worse, better = [], []
+    for (source, name), before in earlier.items():
+        after = now.get((source, name), Result(source, before.family, name, VERDICTS[0]))
+        change = VERDICTS.index(after.status) - VERDICTS.index(before.status)
+        if change:
+            reason = " ".join((after.reason if change < 0 else before.reason).split())[:300]
+            line = f"{source}/{name}: {before.status} -> {after.status}{reason and ': ' + reason}"
+            (worse if change < 0 else better).append(line)
+    return worse, better
 
 
 def main() -> None:
@@ -262,7 +286,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda runs engines (default cpu)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument(
+        "--compare", type=pathlib.Path, metavar="EARLIER", help="earlier results, such as coverage.jsonl"
+    )
     options = parser.parse_args()
+    earlier = read(options.compare) if options.compare else None  # before this run adds to it
     known = [(source, example) for source in SOURCES for example in examples(source)]
     if not options.table:
         have = (
@@ -273,8 +301,7 @@ def main() -> None:
         chosen = [
             (source, example)
             for source, example in known
-            if any(source == only or fnmatch.fnmatch(f"{source}/{example.name}", only) for only in options.only)
-            and (source, example.name) not in have
+            if _is_chosen(source, example.name, options.only) and (source, example.name) not in have
         ]
         run_all(chosen, options.workers, options.device, options.seconds)
     results = load(options.device)
@@ -285,6 +312,20 @@ def main() -> None:
     else:
         path = FOLDER / "coverage_engines.md"
         write_table(path, rows, machine + torch.cuda.get_device_name(), engines=True)
+    if earlier is not None and _report({k: row for k, row in earlier.items() if _is_chosen(*k, options.only)}, results):
+        sys.exit(1)
+
+
+def _report(earlier: Mapping[tuple[str, str], Result], now: Mapping[tuple[str, str], Result]) -> bool:
+    """Print what got worse and better, and say whether something got worse."""
+    worse, better = changes(earlier, now)
+    for heading, lines in (("worse", worse), ("better", better)):
+        print(f"{len(lines)} of {len(earlier)} got {heading}", *lines, sep="\n  ")
+    return bool(worse)
+
+
+def _is_chosen(source: str, name: str, patterns: Sequence[str]) -> bool:
+    return any(source == pattern or fnmatch.fnmatch(f"{source}/{name}", pattern) for pattern in patterns)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,63 @@ def test_empty_and_single_numbers():
     assert not compare_tensors(one.double(), one, one + 1).correct
 
 
+def slim(size, count, seed=0):
+    """Numbers in `size` slices of `count` along axis 1, of which the third is small."""
+    values = torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values[:, 2] = values[:, 2].sign() * 1e-3
+    return values
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_slices_of_few_numbers_count(count):
+    x64 = slim(64, count)
+    own = x64.float()
+    for wrong in (changed(own, (slice(None), 2), 0), steps(own, (slice(None), 2), 1e6)):
+        assert not compare_tensors(x64, steps(own, (0, 9), 1e4), wrong).correct
+    assert compare_tensors(x64, own, steps(own, (slice(None), 2), 0.5)).correct
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_several_calls_make_a_slice_of_few_numbers_a_slice_of_many(dtype):
+    calls = [slim(64, 2, seed) for seed in range(8)]
+    found = join([Comparison((compare_tensors(x, x.to(dtype), x.to(dtype)),)) for x in calls])
+    assert found.correct
+    off = [steps(x.to(dtype), (slice(None), 2), 16) for x in calls]
+    found = join([Comparison((compare_tensors(x, x.to(dtype), y),)) for x, y in zip(calls, off, strict=True)])
+    assert not found.correct
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_bad_slice_of_pytorchs_excuses_no_other(dtype):
+    own = X64.to(dtype)
+    bad = steps(own, (slice(None), 0), 100)
+    assert compare_tensors(X64, bad, steps(own, (slice(None), 0), 150)).correct
+    assert not compare_tensors(X64, bad, steps(own, (slice(None), 2), 100)).correct
+    assert not compare_tensors(X64, bad, steps(own, (slice(None), slice(None), 3), 100)).correct
+
+
+@pytest.mark.parametrize("shape", [(1000,), (2, 500), (3, 5, 200), (6, 300), (8, 250), (40, 40), (3, 3)])
+def test_luck_in_slices_is_correct(shape):
+    """Both sides have errors of one distribution, which doesn't shrink where numbers happen to be near 0."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        x64, own, ours = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
+        x64 = x64.float().double()
+        found = compare_tensors(x64, (x64 + 3e-6 * own).float(), (x64 + 3e-6 * ours).float())
+        assert all(slices.worst.share <= 1 for slices in found.slices.values()), str(found)
+
+
+def test_numbers_that_only_float64_lacks_are_measured_by_pytorchs():
+    own = X64.float()
+    precise = changed(changed(X64, (0, 0, 0, 0), math.nan), (1, 2, 0, 0), math.inf)
+    assert compare_tensors(precise, own, own.clone()).correct
+    for place in ((0, 0, 0, 0), (1, 2, 0, 0)):
+        assert compare_tensors(precise, own, steps(own, place, 0.5)).correct
+        assert not compare_tensors(precise, own, changed(own, place, 2.0)).correct
+    nowhere = compare_tensors(torch.full_like(X64, math.nan), own, own.clone())
+    assert "float64 has no finite number" in nowhere.problem
+
+
 def test_a_small_channel_is_named_by_its_axis():
     own = X64.float()
     found = compare_tensors(X64, own, steps(own, (slice(None), 1), 1000))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from trtconv.inspect.comparison import Comparison, Measure, OutputComparison, compare, compare_tensors, join
+from trtconv.inspect.comparison import Comparison, Measure, OutputComparison, Slices, compare, compare_tensors, join
 
-__all__ = ["Comparison", "Measure", "OutputComparison", "compare", "compare_tensors", "join"]
+__all__ = ["Comparison", "Measure", "OutputComparison", "Slices", "compare", "compare_tensors", "join"]

@@ -5,14 +5,15 @@ module is correct if
 
 - infinities and NaNs stand exactly where PyTorch has them in that dtype, and integers and truth values are equal,
 - it differs by at most twice as much as PyTorch, plus one unit in the last place of the largest magnitude,
-- and so it does where each slice along an axis (each channel, each row) is divided by its own largest magnitude:
-  small channels count as much as large ones.
+- and so it does in each slice along an axis (each channel, each row), measured by the slice's own largest magnitude:
+  small channels count as much as large ones. See `Slices` for what is PyTorch's error there.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,8 +23,10 @@ import torch
 from trtconv.dtypes import name_of
 from trtconv.structure import map_leaves, take_apart
 
-LEAST_SLICE = 8
-"""Slices of fewer elements aren't measured by themselves: their largest magnitude may be near 0 by chance."""
+LUCK = 4.0
+"""By so much PyTorch's error in one slice may be small by chance, however large the slice: one number may decide it."""
+CHANCE = 1e-6
+"""The probability that some slice of a tensor is called wrong by chance alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,51 @@ class Measure:
         return self.error / self.allowed if self.allowed else math.inf
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slices:
+    """Errors in each slice along an axis, against float64.
+
+    A slice may be badly conditioned, so PyTorch's error in that slice counts. PyTorch may have been lucky there, so its
+    usual error counts too, relative to a slice's largest magnitude, and either counts `LUCK`-fold. Its worst slice is
+    the limit of all.
+
+    Of n numbers spread evenly all are below 1/k of the largest possible with the probability k^-n. So in slices of few
+    numbers PyTorch's error may be small by chance, and so may the largest magnitude, to which the converted module's
+    error is relative; both are smaller by k with the probability k^-2n. PyTorch's error is raised by the k at which
+    some slice of the tensor would be called wrong with the probability `CHANCE`.
+
+    Attributes:
+        error, torch_error: Largest absolute difference in each slice, of the converted module and of PyTorch.
+        magnitude: Largest magnitude in each slice.
+        count: Numbers in a slice, in all calls together.
+        dtype: The output's dtype.
+    """
+
+    error: torch.Tensor
+    torch_error: torch.Tensor
+    magnitude: torch.Tensor
+    count: int
+    dtype: torch.dtype
+
+    @property
+    def worst(self) -> Measure:
+        """The slice nearest to what is allowed, or farthest beyond, its largest magnitude as the unit of measure.
+
+        Slices without any number in the dtype's normal range have too few digits to be measured by themselves.
+        """
+        normal = self.magnitude >= torch.finfo(self.dtype).tiny
+        if not normal.any():
+            return Measure()
+        magnitude = self.magnitude[normal]
+        error, own = self.error[normal] / magnitude, self.torch_error[normal] / magnitude
+        unit = _units(magnitude, self.dtype) / magnitude
+        usual = float(own[own > 0].median()) if own.any() else 0.0
+        luck = (len(error) / CHANCE) ** (0.5 / self.count)
+        limit = (max(LUCK, luck) * own.clamp(min=usual)).clamp(max=luck * float(own.max()))
+        place = (error / (2 * limit + unit)).argmax()
+        return Measure(float(error[place]), float(limit[place]), float(unit[place]))
+
+
 @dataclasses.dataclass(frozen=True)
 class OutputComparison:
     """One output tensor against float64.
@@ -60,7 +108,7 @@ class OutputComparison:
     Attributes:
         dtype, shape: Of the converted module's output.
         whole: Of the numbers as they are.
-        slices: By axis, of the slices along it, each divided by its own largest magnitude.
+        slices: Of the slices along each axis, by the axis and its size.
         problem: Why the output is wrong whatever the numbers say (another shape or dtype, NaN where
             PyTorch has none, another integer); "" if nothing.
     """
@@ -68,7 +116,7 @@ class OutputComparison:
     dtype: torch.dtype
     shape: tuple[int, ...]
     whole: Measure = Measure()
-    slices: Mapping[int, Measure] = dataclasses.field(default_factory=dict)
+    slices: Mapping[tuple[int, int], Slices] = dataclasses.field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -81,10 +129,18 @@ class OutputComparison:
         """Largest absolute difference of PyTorch in the module's dtype from float64."""
         return self.whole.torch_error
 
+    @functools.cached_property
+    def measures(self) -> Mapping[int | None, Measure]:
+        """The measure of the whole, at None, and that of the worst slice along each axis."""
+        measures: dict[int | None, Measure] = {None: self.whole}
+        for (axis, _), slices in self.slices.items():
+            measures[axis] = max(measures.get(axis, Measure()), slices.worst, key=_share)
+        return measures
+
     @property
     def worst(self) -> Measure:
         """The measure that is nearest to what is allowed, or farthest beyond."""
-        return max((self.whole, *self.slices.values()), key=lambda measure: measure.share)
+        return max(self.measures.values(), key=_share)
 
     @property
     def correct(self) -> bool:
@@ -92,14 +148,18 @@ class OutputComparison:
         return not self.problem and self.worst.share <= 1
 
     def __str__(self) -> str:
-        shown = self.worst if not self.correct else self.whole
-        axis = next((axis for axis, measure in self.slices.items() if measure is shown), None)
-        where = "" if axis is None or shown is self.whole else f" of a slice's largest, along axis {axis}"
+        axis = None if self.correct else max(self.measures, key=lambda axis: self.measures[axis].share)
+        shown = self.measures[axis]
+        where, most = ("", "") if axis is None else (f" of a slice's largest, along axis {axis}", "at most ")
         verdict = "correct" if self.correct else f"WRONG{self.problem and ': ' + self.problem}"
         return (
             f"{name_of(self.dtype)}{list(self.shape)}: error {shown.error:.3g}{where}, PyTorch's own "
-            f"{shown.torch_error:.3g}, allowed {shown.allowed:.3g}: {verdict}"
+            f"{most}{shown.torch_error:.3g}, allowed {shown.allowed:.3g}: {verdict}"
         )
+
+
+def _share(measure: Measure) -> float:
+    return measure.share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,14 +194,23 @@ def _join_outputs(outputs: Sequence[OutputComparison]) -> OutputComparison:
     axes = dict.fromkeys(axis for output in outputs for axis in output.slices)
     return dataclasses.replace(
         outputs[0],
-        whole=_largest_of([output.whole for output in outputs]),
-        slices={axis: _largest_of([o.slices[axis] for o in outputs if axis in o.slices]) for axis in axes},
+        whole=Measure(
+            *(max(getattr(output.whole, field.name) for output in outputs) for field in dataclasses.fields(Measure))
+        ),
+        slices={axis: _join_slices([o.slices[axis] for o in outputs if axis in o.slices]) for axis in axes},
         problem=next((output.problem for output in outputs if output.problem), ""),
     )
 
 
-def _largest_of(measures: Sequence[Measure]) -> Measure:
-    return Measure(*(max(getattr(each, field.name) for each in measures) for field in dataclasses.fields(Measure)))
+def _join_slices(several: Sequence[Slices]) -> Slices:
+    return Slices(
+        *(
+            torch.stack([getattr(slices, name) for slices in several]).amax(0)
+            for name in ("error", "torch_error", "magnitude")
+        ),
+        count=sum(slices.count for slices in several),
+        dtype=several[0].dtype,
+    )
 
 
 def compare(
@@ -210,31 +279,21 @@ def compare_tensors(precise: torch.Tensor, own: torch.Tensor, result: Any) -> Ou
     if unlike.any():
         problem = f"{int(unlike.sum())} of {own.numel()} values are infinite or NaN otherwise than PyTorch's"
         return OutputComparison(own.dtype, shape, problem=problem)
-    usual = finite & precise.isfinite()
-    wide, errors, own_errors = (
-        torch.where(usual, values, 0.0).abs() for values in (precise, result.double() - precise, own.double() - precise)
+    # Where only float64 has no number (the root of a difference that is 0 in fewer digits), PyTorch's is the measure.
+    wide = torch.where(finite & ~precise.isfinite(), own.double(), precise)
+    if finite.any() and not (finite & precise.isfinite()).any():
+        return OutputComparison(own.dtype, shape, problem="float64 has no finite number where PyTorch's dtype has some")
+    magnitudes, errors, own_errors = (
+        torch.where(finite, values, 0.0).abs() for values in (wide, result.double() - wide, own.double() - wide)
     )
-    whole = Measure(_largest(errors), _largest(own_errors), _unit(_largest(wide), own.dtype))
+    whole = Measure(_largest(errors), _largest(own_errors), _unit(_largest(magnitudes), own.dtype))
     slices = {}
     for axis, size in enumerate(shape):
-        if size > 1 and own.numel() // size >= LEAST_SLICE:
-            slices[axis] = _measure_slices(errors, own_errors, wide, axis, own.dtype)
+        if size > 1 and own.numel():
+            others = [other for other in range(len(shape)) if other != axis]
+            largest = (each.amax(others) if others else each for each in (errors, own_errors, magnitudes))
+            slices[axis, size] = Slices(*largest, own.numel() // size, own.dtype)
     return OutputComparison(own.dtype, shape, whole, slices)
-
-
-def _measure_slices(
-    errors: torch.Tensor, own_errors: torch.Tensor, magnitudes: torch.Tensor, axis: int, dtype: torch.dtype
-) -> Measure:
-    others = [other for other in range(errors.dim()) if other != axis]
-    error, own, largest = (values.amax(others) for values in (errors, own_errors, magnitudes))
-    # Below the normal numbers there are fewer digits.
-    normal = largest >= torch.finfo(dtype).tiny
-    scale = torch.where(normal, largest, 1.0)
-    return Measure(
-        _largest(torch.where(normal, error, 0.0) / scale),
-        _largest(torch.where(normal, own, 0.0) / scale),
-        torch.finfo(dtype).eps,
-    )
 
 
 def _largest(values: torch.Tensor) -> float:
@@ -243,6 +302,11 @@ def _largest(values: torch.Tensor) -> float:
 
 def _unit(value: float, dtype: torch.dtype) -> float:
     """One unit in the last place of a value."""
+    return float(_units(torch.tensor(value, dtype=torch.float64), dtype))
+
+
+def _units(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """One unit in the last place of each value, which is float64."""
     limits = torch.finfo(dtype)
-    exponent = torch.frexp(torch.tensor(max(value, limits.tiny), dtype=torch.float64)).exponent
-    return float(torch.ldexp(torch.tensor(limits.eps, dtype=torch.float64), exponent - 1))
+    exponents = torch.frexp(values.clamp(min=limits.tiny)).exponent
+    return torch.ldexp(torch.full_like(values, limits.eps), exponents - 1)
