@@ -203,14 +203,11 @@ def _join_outputs(outputs: Sequence[OutputComparison]) -> OutputComparison:
 
 
 def _join_slices(several: Sequence[Slices]) -> Slices:
-    return Slices(
-        *(
-            torch.stack([getattr(slices, name) for slices in several]).amax(0)
-            for name in ("error", "torch_error", "magnitude")
-        ),
-        count=sum(slices.count for slices in several),
-        dtype=several[0].dtype,
-    )
+    def largest(name: str) -> torch.Tensor:
+        return torch.stack([getattr(slices, name) for slices in several]).amax(0)
+
+    count = sum(slices.count for slices in several)
+    return Slices(largest("error"), largest("torch_error"), largest("magnitude"), count, several[0].dtype)
 
 
 def compare(
@@ -290,9 +287,10 @@ def compare_tensors(precise: torch.Tensor, own: torch.Tensor, result: Any) -> Ou
     slices = {}
     for axis, size in enumerate(shape):
         if size > 1 and own.numel():
-            others = [other for other in range(len(shape)) if other != axis]
-            largest = (each.amax(others) if others else each for each in (errors, own_errors, magnitudes))
-            slices[axis, size] = Slices(*largest, own.numel() // size, own.dtype)
+            error, own_error, magnitude = (
+                values.movedim(axis, 0).reshape(size, -1).amax(1) for values in (errors, own_errors, magnitudes)
+            )
+            slices[axis, size] = Slices(error, own_error, magnitude, own.numel() // size, own.dtype)
     return OutputComparison(own.dtype, shape, whole, slices)
 
 
