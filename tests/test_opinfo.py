@@ -10,8 +10,8 @@ SAMPLES = 2
 REASONS = {
     "its numbers are random": """
         bernoulli cauchy exponential geometric log_normal multinomial nn.functional.fractional_max_pool2d
-        nn.functional.fractional_max_pool3d normal normal.in_place normal.number_mean pca_lowrank rand_like
-        randint_like randn_like svd_lowrank uniform""",
+        nn.functional.fractional_max_pool3d normal normal.in_place normal.number_mean pca_lowrank rand_like randint_like
+        randn_like svd_lowrank uniform""",
     "how large its result is depends on values": """
         argwhere histogram histogramdd masked_select nonzero unique unique_consecutive""",
     "values decide what is computed": "nn.functional.gaussian_nll_loss nn.functional.ctc_loss",
@@ -19,24 +19,17 @@ REASONS = {
         geqrf linalg.cond linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh linalg.householder_product
         linalg.ldl_factor linalg.ldl_factor_ex linalg.ldl_solve linalg.lstsq linalg.lstsq.grad_oriented linalg.lu
         linalg.lu_factor linalg.lu_factor_ex linalg.lu_solve linalg.matrix_sqrth linalg.pinv linalg.pinv.hermitian
-        linalg.pinv.singular linalg.polar linalg.qr linalg.svd linalg.svdvals lu lu_solve lu_unpack matrix_exp
-        norm.nuc ormqr pinverse svd""",
+        linalg.pinv.singular linalg.polar linalg.qr linalg.svd linalg.svdvals lu lu_solve lu_unpack matrix_exp norm.nuc
+        ormqr pinverse qr svd""",
     "its matrix is large": "linalg.tensorinv",
     "it is a special function": """
         digamma i0 igamma igammac lgamma mvlgamma.mvlgamma_p_1 mvlgamma.mvlgamma_p_3 mvlgamma.mvlgamma_p_5
         polygamma.polygamma_n_0 polygamma.polygamma_n_1 polygamma.polygamma_n_2 polygamma.polygamma_n_3
         polygamma.polygamma_n_4 special.airy_ai special.bessel_j0 special.bessel_j1 special.bessel_y0 special.bessel_y1
-        special.chebyshev_polynomial_t special.chebyshev_polynomial_u special.chebyshev_polynomial_v
-        special.chebyshev_polynomial_w special.erfcx special.hermite_polynomial_h special.hermite_polynomial_he
-        special.i0e special.i1 special.i1e special.laguerre_polynomial_l special.legendre_polynomial_p
-        special.log_ndtr special.modified_bessel_i0 special.modified_bessel_i1 special.modified_bessel_k0
-        special.modified_bessel_k1 special.ndtri special.polygamma.special_polygamma_n_0
-        special.scaled_modified_bessel_k0 special.scaled_modified_bessel_k1 special.shifted_chebyshev_polynomial_t
-        special.shifted_chebyshev_polynomial_u special.shifted_chebyshev_polynomial_v
-        special.shifted_chebyshev_polynomial_w special.spherical_bessel_j0 special.zeta""",
-    "its numbers are complex": """
-        cdouble cfloat chalf complex fft.fft fft.fft2 fft.fftn fft.ifft fft.ifft2 fft.ifftn fft.ihfft fft.ihfft2
-        fft.ihfftn fft.rfft fft.rfft2 fft.rfftn polar stft view_as_complex""",
+        special.erfcx special.i0e special.i1 special.i1e special.log_ndtr special.modified_bessel_i0
+        special.modified_bessel_i1 special.modified_bessel_k0 special.modified_bessel_k1 special.ndtri
+        special.polygamma.special_polygamma_n_0 special.scaled_modified_bessel_k0 special.scaled_modified_bessel_k1
+        special.spherical_bessel_j0 special.zeta""",
     "its tensors are sparse": "sparse.mm.reduce",
     "it takes the bits of numbers": "frexp hash_tensor nextafter",
     "it belongs to a gradient": """
@@ -59,6 +52,7 @@ IN_PART = {
     "its matrices may be large, or be decomposed": """
         linalg.matrix_norm linalg.matrix_rank linalg.matrix_rank.hermitian linalg.solve_ex linalg.tensorsolve""",
     "its tensors may be large": "argsort msort sort",
+    "some releases compose it of operators whose results are as large as values say": "combinations repeat_interleave",
     "arguments that may be tensors decide what is computed": """
         cov nanquantile narrow quantile tensor_split""",
     "its tensors may be empty": "nn.functional.linear repeat searchsorted tile",
