@@ -1,5 +1,9 @@
+import pytest
 import torch
-from cases import B, Bools, Ints, case, cases, check
+import torch.nn.functional as F
+from cases import FLOATS, B, Bools, Function, Ints, case, cases, check
+
+import trtconv
 
 X = (B, 3, 5)
 ONE = (torch.float32,)
@@ -25,3 +29,85 @@ def test_masked_scatter(function, inputs, dtype):
 )
 def test_nonzero_static(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+def written(write):
+    """Let a function write to a copy of its first argument."""
+
+    def function(x, *others):
+        x = x.clone()
+        result = write(x, *others)
+        return x if result is None else result
+
+    return function
+
+
+def assign(y, mask, value):
+    y[mask] = value
+
+
+class Rows(torch.nn.Linear):
+    """A layer, a norm and a function of the rows that a mask picks."""
+
+    def forward(self, x, mask):
+        y = x.clone()
+        y[mask] = F.layer_norm(super().forward(x[mask]), (5,)).softmax(-1).relu()
+        return y
+
+
+def added_to_some(x, labels, w):
+    x[labels == -1] += w
+
+
+def doubled_apart(x, mask):
+    picked = x[mask]
+    picked.mul_(2).add_(1)
+    result = x * 0
+    result[mask] = picked
+    return result
+
+
+PLACES = Bools((B, 3))
+
+
+@cases(
+    case(written(lambda y, m: assign(y, m, torch.exp(y[m]) * 2 + 1)), X, PLACES, id="function", dtypes=FLOATS),
+    case(written(added_to_some), X, Ints((B, 3), -1, 1), (5,), id="add", dtypes=ONE),
+    case(written(lambda y: assign(y, y > 0, y[y > 0].sqrt())), X, id="equal-masks", dtypes=ONE),
+    case(written(lambda y, m: assign(y, (slice(None), m), y[:, m] * 3)), X, Bools((3,)), id="inside", dtypes=ONE),
+    case(written(lambda y, m: assign(y, (..., m), -y[..., m])), X, Bools((5,)), id="last", dtypes=ONE),
+    case(written(lambda y, m, z: assign(y, m, F.gelu(y[m]) + z[m])), X, PLACES, X, id="two", dtypes=ONE),
+    case(written(lambda y, m: assign(y, m, y[m].long().to(y.dtype))), X, PLACES, id="cast", dtypes=ONE),
+    case(
+        written(lambda y, m, t, i: assign(y, m, F.embedding(i[m], t))), X, PLACES, (4, 5), Ints((B, 3), 0, 4), id="rows"
+    ),
+    case(Rows(5, 5), X, PLACES, id="layers", dtypes=ONE),
+    case(written(doubled_apart), X, PLACES, id="copies", dtypes=ONE),
+    case(lambda x, m: x.masked_scatter(m, x.masked_select(m) * 2), X, Bools(X), id="masked_select", dtypes=ONE),
+    case(written(lambda y, m: assign(y, m.byte(), y[m.byte()] + 1)), X, PLACES, id="bytes", dtypes=ONE),
+)
+@pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8:UserWarning")
+def test_written_back(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, m: x[m],
+        lambda x, m: x[m].sum(),
+        lambda x, m: torch.ones_like(x[m]).sum(),
+        lambda x, m: assign(x, m, x[m] / x[m].shape[0]),
+        lambda x, m: assign(x, m, x[m] / len(x[m])),
+        lambda x, m: assign(x, m, x[~m]),
+        lambda x, m: assign(x, m, x[m].cumsum(0)),
+        lambda x, m: assign(x, m, x[m].softmax(0)),
+        lambda x, m: assign(x, m, x[m] + torch.ones(6, 1)),
+        lambda x, m: assign(x, m, x[m][m.flatten()]),
+        lambda x, m: assign(x, m, torch.cat([x[m], x[m]])),
+    ],
+    ids=["result", "sum", "count", "shape", "len", "other-mask", "cumsum", "softmax", "along", "again", "cat"],
+)
+def test_what_depends_on_how_many_are_picked_is_refused(function):
+    with pytest.raises(trtconv.DataDependentError, match="elements that a mask picks.* depends on"):
+        trtconv.convert(Function(written(function)), (torch.randn(2, 3, 5), torch.rand(2, 3) < 0.5))

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import (
 from trtconv.capture.constants import Constants
 from trtconv.capture.stand_ins import OPERATOR_STAND_INS
 from trtconv.capture.trace import Origin, map_tensors
+from trtconv.dtypes import name_of
 from trtconv.errors import CaptureError, DataDependentError
 from trtconv.reasons import SIZE, reason
 
@@ -120,10 +121,22 @@ class _Silence:
         self._level._silent -= 1
 
 
+def value_is_read(origin: Origin, reader: str, key: str, tensor: torch.Tensor) -> DataDependentError:
+    """The error for a value that Python reads by a method of this name, in a line that options call `key`."""
+    shown = f"{name_of(tensor.dtype)}{list(tensor.shape)}"
+    return DataDependentError(_READS_VALUE.format(origin=origin, reader=reader, key=key, tensor=shown))
+
+
 def _depends_on_values(func: OpOverload) -> bool:
     return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
 
 
+_READS_VALUE = (
+    "{origin}: Python reads the value of a tensor ({reader} of {tensor}) that depends on an input. A TensorRT "
+    "engine always runs the same layers, so the value can't decide what is computed. Convert the submodules "
+    "around this line and leave the line in PyTorch, replace it by tensor operations (torch.where), or, if "
+    "the value is always the same, say so: constant_values={{{key!r}: VALUE}}."
+)
 _ADVICE = "{origin}: {func}: {reason}. Or convert the submodules around this line and leave the line in PyTorch."
 _SHAPE_DEPENDS = (
     "{origin}: the size of the result of {func} depends on the values of an input, and an engine's layers have "

@@ -14,7 +14,7 @@ from torch._subclasses.functional_tensor import FunctionalTensor, disable_functi
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture import autocasting
-from trtconv.capture.aten import FAKE_ERRORS, AtenLevel, WritesError
+from trtconv.capture.aten import FAKE_ERRORS, AtenLevel, WritesError, value_is_read
 from trtconv.capture.compiled import uncompiled
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants, is_fixed
 from trtconv.capture.escapes import make_real
@@ -25,12 +25,13 @@ from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
 from trtconv.capture.own_functions import intercepted, is_own, is_seen
 from trtconv.capture.packed import PackedSequences
+from trtconv.capture.picked import PickedElements
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
 from trtconv.dynamic import Range, SizeSpec
-from trtconv.errors import CaptureError, DataDependentError
+from trtconv.errors import CaptureError
 
 IsTaken = Callable[[Callable[..., Any]], bool]
 
@@ -77,7 +78,9 @@ class Session:
         self._forms = Forms(self._aten, self.constants)
         self.value_of = self._forms.value_of
         self._packed = PackedSequences(self.value_of, self._origin)
-        self._rewritten = {**rewritten(), **self._packed.functions(), **rewritten_methods(module)}
+        self._picked = PickedElements(self.value_of, self._origin, self.calls)
+        others = {**rewritten(), **self._packed.functions(), **rewritten_methods(module)}
+        self._rewritten = {**others, **self._picked.functions(others)}
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
@@ -135,6 +138,7 @@ class Session:
             DataDependentError: how many elements there are isn't known.
         """
         self._packed.check_results(tensors)
+        self._picked.check_results(tensors)
 
     def changed_constants(self) -> list[torch.Tensor]:
         """The parameters and buffers, or other tensors from outside, that the code wrote to."""
@@ -186,6 +190,7 @@ class Session:
 
     def _describe(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What is known of a tensor without its values: its shape, its dtype, its text."""
+        self._picked.check_description(func, args)
         if func is torch.ops.aten.lift_fresh.default:
             return func(*args, **kwargs)  # torch's own step in torch.from_numpy, with functionalization at work
         attribute = property_name(func)
@@ -244,7 +249,10 @@ class Session:
         return not self.constants.is_constant(self.value_of(tensor))
 
     def _is_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        return not is_inplace(func, kwargs) and any(map(self._depends_on_input, tensors_in((args, kwargs))))
+        tensors = tensors_in((args, kwargs))
+        if is_inplace(func, kwargs) or (not is_own(func) and self._picked.any(tensors)):
+            return False
+        return any(map(self._depends_on_input, tensors))
 
     def _autocast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The arguments as autocast casts them for a function; None if it casts something inside the function."""
@@ -257,6 +265,7 @@ class Session:
 
     def _record_function(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
+        self._picked.check(func, read_args, read_kwargs, ())
         self._numbers.clear()
         if func not in self._entangled and not is_own(func):
             found, output = self._run_alone(func, read_args, read_kwargs)
@@ -350,6 +359,8 @@ class Session:
 
     def _record_operator(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         args, kwargs = map_tensors(self._forms.stand_in, (args, kwargs))
+        if self._picked.check(func, args, kwargs, output):
+            return self._append(func, args, kwargs, output)
         if func in READ_ONLY_SIZES and all(isinstance(n, int) for t in tensors_in((args, kwargs)) for n in t.shape):
             args, kwargs = map_tensors(self._forms.of_its_sizes, (args, kwargs))
         if is_fixed(func, args, kwargs) and self.constants.all_constant((args, kwargs)):
@@ -377,20 +388,7 @@ class Session:
         for key in keys:
             if key in self._constant_values:
                 return self._constant_values[key]
-        message = _READS_VALUE.format(origin=origin, reader=reader, key=keys[-1], tensor=_text(tensor))
-        raise DataDependentError(message)
+        raise value_is_read(origin, reader, keys[-1], tensor)
 
     def _origin(self) -> Origin:
         return self._origins.find(self._functions[0] if self._functions else "")
-
-
-def _text(tensor: torch.Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-
-
-_READS_VALUE = (
-    "{origin}: Python reads the value of a tensor ({reader} of {tensor}) that depends on an input. A TensorRT "
-    "engine always runs the same layers, so the value can't decide what is computed. Convert the submodules "
-    "around this line and leave the line in PyTorch, replace it by tensor operations (torch.where), or, if "
-    "the value is always the same, say so: constant_values={{{key!r}: VALUE}}."
-)
