@@ -109,5 +109,5 @@ def test_written_back(function, inputs, dtype):
     ids=["result", "sum", "count", "shape", "len", "other-mask", "cumsum", "softmax", "along", "again", "cat"],
 )
 def test_what_depends_on_how_many_are_picked_is_refused(function):
-    with pytest.raises(trtconv.DataDependentError, match="elements that a mask picks.* depends on"):
+    with pytest.raises(trtconv.DataDependentError, match=r"elements that a mask picks.* depends on"):
         trtconv.convert(Function(written(function)), (torch.randn(2, 3, 5), torch.rand(2, 3) < 0.5))

@@ -1,6 +1,6 @@
 """Elements that a mask picks, of which it isn't known how many there are.
 
-``x[mask]`` of a mask that depends on an input stays all elements of `x`, the axes of the mask made one. What is computed
+``x[mask]`` of a mask that depends on an input stays all elements of `x`, the mask's axes made one. What is computed
 of them element by element, or row by row, is right for those that the mask picks; written to the places of the same
 mask it is a choice by the mask.
 """
@@ -96,7 +96,7 @@ class PickedElements:
             return False
         axis = self._axis_after(target, args, kwargs, picks)
         if axis is None:
-            self._refuse(target if isinstance(target, OpOverload) else canonical_name(target))
+            raise self._refusal(target if isinstance(target, OpOverload) else canonical_name(target))
         for each in tensors_in(output):
             self._picks[id(each)] = (each, dataclasses.replace(picks[0], axis=axis))
         return True
@@ -105,7 +105,7 @@ class PickedElements:
         """Refuse to say how many elements are picked."""
         name = (property_name(func) or getattr(func, "__name__", "")) if self._picks else ""
         if name in _SIZES and self.any(args[:1]):
-            self._refuse(name)
+            raise self._refusal(name)
 
     def check_results(self, tensors: Sequence[torch.Tensor]) -> None:
         """Refuse picked elements as results."""
@@ -178,14 +178,18 @@ class PickedElements:
         if not isinstance(value, torch.Tensor) or not self.any([value]):
             return NotImplemented
         found = _mask_of(depends, x, key)
-        return None if found is not None and self._is_written(x, *found, value) else self._refuse("__setitem__")
+        if found is None or not self._is_written(x, *found, value):
+            raise self._refusal("__setitem__")
+        return None
 
     def _masked_scatter(self, depends: DependsOnInput, input: Any, mask: Any, source: Any) -> Any:
         if not self.any([source]):
             return NotImplemented
         result = input.clone()
         fits = source.dim() == 1 and same(input.shape, mask.shape)
-        return result if fits and self._is_written(result, mask, 0, source) else self._refuse("masked_scatter")
+        if not fits or not self._is_written(result, mask, 0, source):
+            raise self._refusal("masked_scatter")
+        return result
 
     def _is_written(self, x: torch.Tensor, mask: torch.Tensor, axis: int, value: torch.Tensor) -> bool:
         """Write elements to the places of a mask, if that is the one that picked them."""
@@ -194,12 +198,12 @@ class PickedElements:
             return False
         with self._writing():
             places = mask.bool().reshape([*mask.shape, *(1 for _ in range(after))])
-            values = value.unflatten(pick.axis, mask.shape)
+            values = torch.unflatten(value, pick.axis, mask.shape)
             x.copy_(torch.where(places, values, x))
         return True
 
-    def _refuse(self, func: object) -> Any:
-        raise DataDependentError(_READ.format(origin=self._origin(), func=func))
+    def _refusal(self, func: object) -> DataDependentError:
+        return DataDependentError(_READ.format(origin=self._origin(), func=func))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -249,12 +253,13 @@ _ROWS = {_aten.addmm.default: 1, _aten.embedding.default: 1}
 """Where the argument is whose rows such operators keep apart, if that isn't the first."""
 
 _READ = (
-    "{origin}: {func} reads elements that a mask picks, and how many these are depends on the values of an input, while "
-    "an engine's layers have sizes that follow from the inputs' sizes. Computed element by element they may be written "
-    "to the places of the same mask (y[mask] = f(y[mask])). For all else compute all places and mask the unwanted ones "
-    "(torch.where, multiplication by the mask), or convert the submodules around this line and leave it in PyTorch."
+    "{origin}: {func} reads elements that a mask picks, and how many these are depends on the values of an input, "
+    "while an engine's layers have sizes that follow from the inputs' sizes. Computed element by element they may be "
+    "written to the places of the same mask (y[mask] = f(y[mask])). For all else compute all places and mask the "
+    "unwanted ones (torch.where, multiplication by the mask), or convert the submodules around this line and leave it "
+    "in PyTorch."
 )
 _RESULT = (
-    "{origin}: the module's result holds elements that a mask picks here, and how many these are depends on the values "
-    "of an input. Return all places, and the mask beside them."
+    "{origin}: the module's result holds elements that a mask picks here, and how many these are depends on the "
+    "values of an input. Return all places, and the mask beside them."
 )
