@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from speed.clock import reason
 from speed.columns import COLUMNS, Ways, measure_columns
-from speed.loads import CACHE, in_new_process, measure_loads
+from speed.loads import CACHE, get_ready, in_new_process, measure_loads
 from speed.models import DTYPES, MODELS, TINY, make_subject
 from speed.plots import write_plots
 from speed.results import Results, describe_run, merge, read
@@ -53,6 +53,8 @@ def measure_all(options: argparse.Namespace) -> Results:
     results.runs[run] = describe_run(
         device, {"calls": options.calls, "cudnn_benchmark": options.cudnn_benchmark}, rates
     )
+
+    get_ready(options.device)
 
     def keep(rows: list[dict[str, Any]]) -> None:
         results.add(run, rows)
@@ -110,7 +112,8 @@ def _settings(options: argparse.Namespace) -> Iterator[None]:
     caches = os.environ.get(CACHE)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         os.environ[CACHE] = folder
-        torch.set_float32_matmul_precision("high")
+        if options.device == "cuda":
+            torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = options.cudnn_benchmark
         try:
             yield

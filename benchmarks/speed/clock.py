@@ -15,8 +15,8 @@ import torch
 ROUNDS = 10
 BURST = 5
 """Calls issued before the host waits: so few that the queue of kernels, of 1,024 places, never fills."""
-BLOCK, BLOCK_SECONDS = 100, 0.02
-"""Calls issued in a row: so many, or for so long, that how a block begins and ends hardly counts."""
+LONGER, BLOCK_SECONDS = 5, 0.02
+"""Calls in a row: so many times those of a round, or for so long, that how a block begins and ends hardly counts."""
 WARM = 3
 
 
@@ -104,7 +104,7 @@ def _one_round(call: Callable[[], Any], samples: Samples, each: int, device: tor
         call()
         synchronize(device)
         samples.alone.append(time.perf_counter() - begin)
-    number = max(each, min(BLOCK, int(BLOCK_SECONDS / statistics.median(samples.alone))))
+    number = max(each, min(LONGER * each, int(BLOCK_SECONDS / statistics.median(samples.alone))))
     begin = time.perf_counter()
     for _ in range(number):
         call()

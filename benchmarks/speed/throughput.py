@@ -21,6 +21,7 @@ WORKERS = (1, 2, 4, 8)
 REPEATS = 4
 """Runs of each number of workers, in turns; the first is for warming up."""
 SECONDS = 0.2
+"""What a run of one worker takes; one of several is made for twice as many calls, which they share."""
 KEPT_BYTES = 2**30
 """All outputs of a run are kept until they are checked; runs are cut so that they need no more."""
 
@@ -59,7 +60,7 @@ def _sweep(run: Run, expected: Expected, subject: Subject, seconds: float) -> li
     for turn in range(REPEATS):
         for workers in WORKERS:
             affordable = KEPT_BYTES // (expected.bytes_each * workers)
-            calls = int(max(10, min(seconds / once, affordable, 500)))
+            calls = int(max(10, min(seconds / once / max(1, workers / 2), affordable)))
             took, outputs = run(workers, calls)
             for worker, results in enumerate(outputs):
                 checked[workers] += len(results)
