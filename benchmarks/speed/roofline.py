@@ -56,8 +56,7 @@ def _flops(subject: Subject) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         # One kernel for a whole recurrent layer would hide its products from the counter.
-        whole_layers = torch.backends.cudnn.flags(enabled=False), torch.backends.mkldnn.flags(enabled=False)
-        with whole_layers[0], whole_layers[1], FlopCounterMode(display=False) as counter:
+        with torch.backends.cudnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
             subject.module(subject.draws[0])
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
