@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -194,19 +193,10 @@ def _integer_power(net: Network, x: Any, exponent: Any) -> Any:
     places = torch.iinfo(dtype).bits - 1
     if isinstance(exponent, torch.Tensor) and not is_activation(exponent):
         places = max(1, int(exponent.abs().max()).bit_length()) if exponent.numel() else 1
-    # Powers of constants are constants: TensorRT-RTX 1.6.1 fails to fold those of -1.
-    if isinstance(x, Scalar):
-        x = torch.tensor(x, dtype=dtype)
-    is_constant = isinstance(x, torch.Tensor) and not is_activation(x)
-    power: Any = x.to(dtype) if is_constant else net.tensor(x, dtype, rank)
-    multiply: Callable[[Any, Any], Any] = torch.mul if is_constant else net.mul
+    power = net.scalar(x, dtype, rank) if isinstance(x, Scalar) else net.tensor(x, dtype, rank)
     exponent = net.tensor(exponent, dtype, rank)
-    is_positive = net.elementwise(exponent, -1, operation.GREATER)
-    if is_constant:
-        defined = net.elementwise(is_positive, power.abs() == 1, operation.OR)
-    else:
-        size_is_one = net.elementwise(net.unary(power, trt.UnaryOperation.ABS), 1, operation.EQUAL)
-        defined = net.elementwise(size_is_one, is_positive, operation.OR)
+    size_is_one = net.elementwise(net.unary(power, trt.UnaryOperation.ABS), 1, operation.EQUAL)
+    defined = net.elementwise(size_is_one, net.elementwise(exponent, -1, operation.GREATER), operation.OR)
     rest, result = exponent, None
     for place in range(places):
         half = net.elementwise(rest, 2, operation.FLOOR_DIV)
@@ -215,7 +205,7 @@ def _integer_power(net: Network, x: Any, exponent: Any) -> Any:
         result = factor if result is None else net.mul(result, factor)
         rest = half
         if place < places - 1:
-            power = multiply(power, power)
+            power = net.mul(power, power)
     return net.select(defined, result, 0, dtype)
 
 

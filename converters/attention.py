@@ -21,10 +21,6 @@ from trtconv.sizes import Size, is_static
 
 aten = torch.ops.aten
 
-SMALLEST_FUSED_HEAD = 16
-"""The least head size whose scores TensorRT-RTX 1.6.1 keeps in float32 on an H100, in one kernel with both products:
-the error of bfloat16 with 16 is PyTorch's own, with 8 it is four times as large (32 sequences of 256, 16 heads)."""
-
 
 @converter(F.scaled_dot_product_attention)
 def attention(
@@ -89,13 +85,7 @@ def _attend(net: Network, query: Any, key: Any, value: Any, mask: Any, scale: fl
 
     TensorRT fuses this form as it does its attention layer (equally fast on an H200), and it builds on
     every release, also for values of another width than the keys and for head sizes without a kernel.
-
-    There the scores of half-precision operands would be rounded to half precision, which PyTorch's kernels don't do:
-    such small heads are computed in float32 throughout.
     """
-    size = net.shape(query)[-1]
-    if is_static(size) and int(size) < SMALLEST_FUSED_HEAD:
-        query, key, value = (net.cast(each, torch.float32) for each in (query, key, value))
     # The power of 2 in the scale goes to the query, where it costs no rounding and prevents overflow.
     fraction, exponent = math.frexp(scale)
     scores = net.matmul(net.mul(query, 2.0**exponent), key, transpose_b=True)

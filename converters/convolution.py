@@ -91,14 +91,10 @@ def _plain(net: Network, x: Any, weight: Any, bias: Any, geometry: _Geometry, sh
 
 
 def _transposed(net: Network, x: Any, weight: Any, bias: Any, geometry: _Geometry, shape: Sizes) -> Any:
-    dtype = net.dtype(x)
-    if dtype is torch.bfloat16:  # no TensorRT has a kernel for it
-        x, weight, bias = (v if v is None else _as_float(net, v) for v in (x, weight, bias))
     # torch's output_padding keeps rows that the padding would trim. Where there are more of them than
     # trimmed ones, they lie beyond the result of the products: only the bias is there.
     extra = list(zip(geometry.output_padding, geometry.padding, strict=True))
     beyond = [max(0, kept - trimmed) for kept, trimmed in extra]
-    weight, dilation = _dilated(weight, geometry)
     _, maps_per_group, *window = net.shape(weight)
     inner_bias = bias if _is_constant(bias) and not any(beyond) else None
     layer = net.add_deconvolution_nd(
@@ -111,7 +107,7 @@ def _transposed(net: Network, x: Any, weight: Any, bias: Any, geometry: _Geometr
     layer.stride_nd = geometry.stride
     layer.pre_padding = geometry.padding
     layer.post_padding = tuple(max(0, trimmed - kept) for kept, trimmed in extra)
-    layer.dilation_nd = dilation
+    layer.dilation_nd = geometry.dilation
     layer.num_groups = geometry.groups
     _connect(net, layer, weight, inner_bias)
     inner = (*shape[:2], *(size - more for size, more in zip(shape[2:], beyond, strict=True)))
@@ -120,26 +116,7 @@ def _transposed(net: Network, x: Any, weight: Any, bias: Any, geometry: _Geometr
         result = net.slice(result, [0] * len(shape), shape, mode=trt.SampleMode.FILL)
     if bias is not inner_bias:
         result = net.add(result, net.reshape(bias, (1, shape[1], *[1] * len(window))))
-    return net.cast(result, dtype)
-
-
-def _as_float(net: Network, value: Any) -> Any:
-    return value.float() if _is_constant(value) else net.cast(value, torch.float32)
-
-
-def _dilated(weight: Any, geometry: _Geometry) -> tuple[Any, tuple[int, ...]]:
-    """A kernel and its dilation. TensorRT-RTX has no strided and dilated form: zeros stand in the gaps."""
-    if max(geometry.stride) == 1 or max(geometry.dilation) == 1:
-        return weight, geometry.dilation
-    if not _is_constant(weight):
-        raise UnsupportedArgumentError(
-            "a transposed convolution with stride and dilation needs constant weights, and these are computed "
-            "from an input"
-        )
-    window = [dilation * (size - 1) + 1 for size, dilation in zip(weight.shape[2:], geometry.dilation, strict=True)]
-    wide = weight.new_zeros((*weight.shape[:2], *window))
-    wide[(slice(None), slice(None), *(slice(None, None, step) for step in geometry.dilation))] = weight.detach()
-    return wide, (1,) * len(window)
+    return result
 
 
 def _is_constant(value: Any) -> bool:

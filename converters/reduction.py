@@ -30,17 +30,13 @@ def axes(net: Network, x: Any, dim: Dims) -> list[int]:
     return sorted({d % rank for d in dims}) if dims else list(range(rank))
 
 
-# There are no reductions of bools; sums of bfloat16 after a norm came out wrong (seen on TensorRT-RTX 1.6.1).
-_REDUCED_AS = {torch.bool: torch.int32, torch.bfloat16: torch.float32}
-
-
 def reduced(net: Network, x: Any, operation: str, dim: Dims, keepdim: bool = False) -> Any:
     """A reduction in the dtype of `x`."""
     dtype = net.dtype(x)
     dims = axes(net, x, dim)
     if not dims:
         return net.tensor(x)
-    x = net.tensor(x, _REDUCED_AS.get(dtype, dtype))
+    x = net.tensor(x, torch.int32 if dtype is torch.bool else dtype)  # there are no reductions of bools
     return net.cast(net.reduce(x, getattr(trt.ReduceOperation, operation), dims, keepdim), dtype)
 
 

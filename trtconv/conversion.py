@@ -24,7 +24,7 @@ from trtconv.errors import ConversionError
 from trtconv.logger import collect_messages
 from trtconv.module import TRTModule
 from trtconv.options import ConstantValues, check_compute_capabilities, check_cuda_graphs, check_flag, check_names
-from trtconv.passes import run_trace_passes
+from trtconv.passes import run_graph_passes, run_trace_passes
 from trtconv.runtime import CudaGraphs
 from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec
@@ -128,7 +128,7 @@ def convert(
     signature = _signature(parameters, arguments, captured, names, out_names)
     calls = len(trace.calls)
     with collect_messages() as messages, default_device("cpu"):
-        graph = emit(trace, names, out_names, messages)
+        graph = run_graph_passes(emit(trace, names, out_names, messages))
         del captured, trace  # the graph has what it needs of their weights
         clock.lap("emit")
         plan = build_plan(

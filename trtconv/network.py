@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from trtconv import tensorrt as trt
 from trtconv.definition import Definition, Scalar
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.rounding import whole
-from trtconv.sizes import Size, broadcast, is_same, is_static, product, same, settled
+from trtconv.sizes import Size, broadcast, is_same, is_static, same, settled
 
 
 class Network(Definition):
@@ -181,25 +180,9 @@ class Network(Definition):
     def reduce(self, x: Any, operation: Any, dims: Sequence[int], keepdim: bool) -> Any:
         """A reduction over non-negative `dims`."""
         shape = self.shape(x)
-        fixed = math.prod(int(size) for size in shape if is_static(size))
-        if len(dims) > 1 and (len(dims) == len(shape) or fixed <= _FEW_ELEMENTS):
-            return self._reduce_by_one_axis(x, operation, sorted(dims), keepdim)
         result = self.add_reduce(self.tensor(x), operation, axes_mask(dims), keepdim).get_output(0)
         sizes: list[Size] = [1 if axis in dims else size for axis, size in enumerate(shape)]
         return self.known(result, sizes if keepdim else [s for axis, s in enumerate(sizes) if axis not in dims])
-
-    def _reduce_by_one_axis(self, x: Any, operation: Any, dims: Sequence[int], keepdim: bool) -> Any:
-        """A reduction over several axes as reductions over one: neighbors are made one axis."""
-        shape = self.shape(x)
-        result = [1 if axis in dims else size for axis, size in enumerate(shape)]
-        while dims:
-            last = dims[-1]
-            first = next(axis for axis in reversed(range(last + 1)) if axis - 1 not in dims)
-            dims = [axis for axis in dims if axis < first]
-            joined = self.reshape(x, (*shape[:first], product(shape[first : last + 1]), *shape[last + 1 :]))
-            x = self.reduce(joined, operation, (first,), False)
-            shape = self.shape(x)
-        return self.reshape(x, result) if keepdim else x
 
     def softmax(self, x: Any, dim: int) -> Any:
         """Softmax along a non-negative `dim`."""
@@ -301,10 +284,6 @@ class Network(Definition):
             first = self.elementwise(first, other, getattr(trt.ElementWiseOperation, operation))
         return first
 
-
-_FEW_ELEMENTS = 1024
-"""Of so few elements TensorRT-RTX 1.6.1 reduces several axes wrongly where a softmax or a norm along one of them comes
-before (seen with 120 and less; 252 were right)."""
 
 _OPERATIONS = {
     sympy.Add: "SUM",

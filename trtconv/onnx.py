@@ -20,6 +20,7 @@ from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
 from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag
+from trtconv.passes import run_graph_passes
 from trtconv.places import warn
 from trtconv.runtime import CudaGraphs
 from trtconv.shortened import shortened
@@ -71,7 +72,7 @@ def from_onnx(
         _fix_shapes(network, shapes or {})
         signature = _signature(network)
         plan = build_plan(
-            network.graph(),  # its weights are the parser's
+            run_graph_passes(network.graph()),  # its weights are the parser's
             signature,
             messages,
             clock,

@@ -7,7 +7,7 @@ Graph -> Graph, so that it holds for the layers of users' converters and for ONN
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import Trace
@@ -16,9 +16,13 @@ from trtconv.passes.complex_numbers import use_real_numbers
 from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
+from trtconv.passes.rtx_1_6_constants import fold_integer_products
+from trtconv.passes.rtx_1_6_reductions import reduce_by_one_axis
 from trtconv.passes.rtx_1_7_elu import write_elu_as_selu
 from trtconv.passes.short_integers import use_int32
 from trtconv.passes.single_precision import use_single_precision
+from trtconv.passes.small_heads import attend_with_small_heads
+from trtconv.passes.transposed_convolutions import transpose_convolutions_with_kernels
 from trtconv.reference.graph import Graph
 
 TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
@@ -37,14 +41,22 @@ def run_trace_passes(trace: Trace) -> Trace:
     return trace
 
 
-def for_engine(graph: Graph, *, tf32: bool) -> Graph:
-    """A network as it is built with these options, by the TensorRT that is here: what the interpreter can do without.
+def run_graph_passes(graph: Graph) -> Graph:
+    """Run the passes on the graph that every backend gets."""
+    return _run(graph, [attend_with_small_heads])
 
-    Raises:
-        ValueError: a pass leaves a graph that can't be.
-    """
-    for is_needed, graph_pass in ((trt.is_rtx(), write_elu_as_selu), (trt.is_rtx() and not tf32, use_full_precision)):
-        if is_needed:
-            graph = graph_pass(graph)
-            check(graph)
+
+def for_engine(graph: Graph, *, tf32: bool) -> Graph:
+    """A network as the TensorRT that is here builds it with these options: what the interpreter can do without."""
+    passes = [transpose_convolutions_with_kernels]
+    if trt.is_rtx():
+        passes += [write_elu_as_selu, fold_integer_products]
+        passes += [reduce_by_one_axis] if tf32 else [use_full_precision, reduce_by_one_axis]
+    return _run(graph, passes)
+
+
+def _run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
+    for graph_pass in passes:
+        graph = graph_pass(graph)
+        check(graph)
     return graph

@@ -149,7 +149,9 @@ def _convolve_transposed(edit: Edit, layer: Layer) -> Any:
     # An element meets the kernel's last tap first.
     taps = [[-place for place in places] for places in _taps(window, dilation, before)]
     result = _result_shape(edit, layer)[-len(window) :]
-    patches = _patches(network, _spread(network, x, stride), taps, (1,) * len(window), result)
+    for axis, step in enumerate(stride, start=3):
+        x = spread(network, x, axis, step) if step > 1 else x
+    patches = _patches(network, x, taps, (1,) * len(window), result)
     kernel = _kernel(edit, layer, (groups, channels, attributes["num_output_maps"] // groups, *window), maps_axis=2)
     return _finish(edit, layer, _multiply(network, kernel, patches))
 
@@ -179,16 +181,13 @@ def _by_group(network: Network, x: Any, groups: int, spatial: int) -> Any:
     return network.reshape(x, (product(shape[: -spatial - 1]), groups, channels, *shape[-spatial:]))
 
 
-def _spread(network: Network, x: Any, stride: Sequence[int]) -> Any:
-    """The elements with zeros between them, and behind the last."""
-    for axis, step in enumerate(stride, start=3):
-        if step > 1:
-            shape = network.shape(x)
-            split = network.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
-            wide = (*shape[: axis + 1], step, *shape[axis + 1 :])
-            filled = network.slice(split, [0] * len(wide), wide, mode=trt.SampleMode.FILL)
-            x = network.reshape(filled, (*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
-    return x
+def spread(network: Network, x: Any, axis: int, step: int) -> Any:
+    """The elements along an axis with `step` - 1 zeros behind each."""
+    shape = network.shape(x)
+    split = network.reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+    wide = (*shape[: axis + 1], step, *shape[axis + 1 :])
+    filled = network.slice(split, [0] * len(wide), wide, mode=trt.SampleMode.FILL)
+    return network.reshape(filled, (*shape[:axis], shape[axis] * step, *shape[axis + 1 :]))
 
 
 def _adjacent_patches(network: Network, x: Any, window: Sequence[int], result: Sizes) -> Any:
