@@ -14,6 +14,7 @@ from trtconv import tensorrt as trt
 from trtconv.dynamic import Range
 from trtconv.errors import BuildError
 from trtconv.graph import write
+from trtconv.interruptible import interruptible
 from trtconv.logger import Messages
 from trtconv.options import check_compute_capabilities, known_capabilities
 from trtconv.passes import for_engine
@@ -141,9 +142,13 @@ def build(
     if any(not spec.is_static for spec in inputs):
         _add_profiles(written.builder, config, inputs)
     messages.clear()
-    monitor = _monitor_type()(release)  # TensorRT doesn't keep it alive
-    config.progress_monitor = monitor
-    plan = written.builder.build_serialized_network(written.definition, config)
+    monitor = _monitor_type()(release)
+
+    def run() -> Any:
+        config.progress_monitor = monitor  # TensorRT doesn't keep it alive
+        return written.builder.build_serialized_network(written.definition, config)
+
+    plan = interruptible(run, monitor.cancel)
     if plan is None:
         raise BuildError(_explain(graph, messages.errors()))
     return torch.frombuffer(plan, dtype=torch.uint8)
@@ -152,17 +157,21 @@ def build(
 @functools.cache
 def _monitor_type() -> Any:
     class Monitor(trt.load().IProgressMonitor):  # type: ignore[misc]  # the base is known at run time only
-        """Keeps memory low during a build: the parts of it hold the weights at different places."""
+        """Keeps memory low during a build, whose parts hold the weights at different places; and can end it."""
 
         def __init__(self, release: Callable[[], None]) -> None:
             super().__init__()
             self._release = release
+            self._is_cancelled = False
+
+        def cancel(self) -> None:
+            self._is_cancelled = True
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             self._tidy()
 
         def step_complete(self, name: str, step: int) -> bool:
-            return True  # to go on
+            return not self._is_cancelled
 
         def phase_finish(self, name: str) -> None:
             self._tidy()

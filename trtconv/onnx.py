@@ -16,6 +16,7 @@ from trtconv.build import Clock, build_plan
 from trtconv.default_device import default_device
 from trtconv.dtypes import name_of, to_torch
 from trtconv.errors import BuildError, ConversionError
+from trtconv.interruptible import interruptible
 from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
@@ -117,8 +118,11 @@ def _check_readable(model: Any) -> None:
 def _parse(model: Any, messages: Messages) -> Network:
     network = _ParsedNetwork(messages)
     parser = network.parser
-    accepted = parser.parse(model) if _is_content(model) else parser.parse_from_file(os.fspath(model))
-    if not accepted:
+
+    def run() -> bool:
+        return bool(parser.parse(model) if _is_content(model) else parser.parse_from_file(os.fspath(model)))
+
+    if not interruptible(run):
         raise BuildError(_explain(model, list(_errors(parser)), messages))
     # The parser takes any bytes in which protobuf finds no fault, also those without a graph.
     if not network.definition.num_outputs:

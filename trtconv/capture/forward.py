@@ -220,12 +220,11 @@ def _nothing_left_behind(session: Session, examples: Sequence[torch.Tensor]) -> 
     """
     try:
         yield
-    except ConversionError as error:
-        traceback.clear_frames(error.__traceback__)  # they hold tensors of the capture too
-        session.make_escaped_real(examples)
-        raise
-    except BaseException:
-        session.make_escaped_real(examples)
+    except BaseException as error:
+        is_interruption = not isinstance(error, Exception)
+        if is_interruption or isinstance(error, ConversionError):
+            traceback.clear_frames(error.__traceback__)  # they hold tensors of the capture too
+        session.make_escaped_real(examples, compute=not is_interruption)
         raise
     kept = session.make_escaped_real(examples)
     if kept:

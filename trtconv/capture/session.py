@@ -144,11 +144,12 @@ class Session:
         """The parameters and buffers, or other tensors from outside, that the code wrote to."""
         return self._forms.written()
 
-    def make_escaped_real(self, examples: Sequence[torch.Tensor]) -> list[Origin]:
+    def make_escaped_real(self, examples: Sequence[torch.Tensor], *, compute: bool = True) -> list[Origin]:
         """Make tensors of this session real that code keeps; return where those come from that depend on an input.
 
         Args:
             examples: The values of the inputs.
+            compute: Compute what depends on them; it is zeros otherwise.
         """
         escaped = self._forms.release()
         if not escaped:
@@ -156,7 +157,7 @@ class Session:
         with self:
             fakes = {tensor: self.value_of(tensor) for tensor in escaped}
         sizes = {} if self.symbols is None else self.symbols.sizes_of(self.inputs, examples)
-        return make_real(fakes, self.constants, self.calls, self.inputs, examples, sizes)
+        return make_real(fakes, self.constants, self.calls if compute else [], self.inputs, examples, sizes)
 
     def is_cache(self, before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Tensor]) -> bool:
         """Tell whether the code put a constant in the place of a tensor whose values it doesn't use."""
