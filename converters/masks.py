@@ -12,7 +12,7 @@ from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part
 from trtconv.network import Network
 from trtconv.registry import converter
-from trtconv.sizes import product
+from trtconv.sizes import is_static, product
 
 aten = torch.ops.aten
 
@@ -53,6 +53,8 @@ def nonzero_static(net: Network, x: Any, size: int, fill_value: int) -> Any:
     columns: list[Any] = []
     for length in reversed(shape):
         number = net.number(length)
+        if not is_static(length):  # of nothing there is no coordinate, but each layer is computed
+            number = net.elementwise(number, 1, trt.ElementWiseOperation.MAX)
         quotient = net.elementwise(place, number, trt.ElementWiseOperation.FLOOR_DIV)
         column = net.select(found, net.sub(place, net.mul(quotient, number)), fill_value, torch.int64)
         columns.insert(0, net.reshape(column, (size, 1)))

@@ -111,3 +111,16 @@ def test_written_back(function, inputs, dtype):
 def test_what_depends_on_how_many_are_picked_is_refused(function):
     with pytest.raises(trtconv.DataDependentError, match=r"elements that a mask picks.* depends on"):
         trtconv.convert(Function(written(function)), (torch.randn(2, 3, 5), torch.rand(2, 3) < 0.5))
+
+
+class FirstFour(torch.nn.Module):
+    def forward(self, x):
+        return torch.nonzero_static(x, size=4)
+
+
+def test_nonzero_static_of_nothing_in_a_range():
+    sizes = (0, 2, 5)
+    converted = trtconv.convert(FirstFour(), (torch.ones(2, 3),), dynamic_shapes={"x": {0: sizes, 1: sizes}})
+    for shape in ((2, 3), (0, 3), (2, 0), (0, 0)):
+        x = torch.ones(shape)
+        assert torch.equal(converted(x), FirstFour()(x)), shape
