@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from trtconv.reference.graph import DataType, Graph, Layer, TensorType
+from trtconv.reference.schema import check_layer
 
 _FORMAT = "trtconv.reference.graph"
 _VERSION = 2
@@ -74,6 +75,11 @@ def _check(graph: Graph) -> None:
     unknown = sorted(used - set(graph.tensors))
     if unknown:
         raise ValueError(f"the state of a graph is damaged: tensors {unknown[:5]} have no type")
+    for layer in graph.layers:
+        try:
+            check_layer(layer, graph.tensors)
+        except ValueError as error:
+            raise ValueError(f"the state of a graph is damaged: {error}") from error
 
 
 def _layer(state: Any, tensors: Mapping[str, torch.Tensor]) -> Layer:

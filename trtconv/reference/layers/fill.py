@@ -22,6 +22,7 @@ def fill(context: LayerContext) -> Kernel:
 
     def kernel(shape_tensor: Tensor | None = None, alpha: Tensor | None = None, beta: Tensor | None = None) -> Tensor:
         shape = list(attributes[0]) if shape_tensor is None else shape_tensor.tolist()
+        context.check_sizes(shape)
         low = attributes[1] if alpha is None else alpha.reshape(()).item()
         high = attributes[2] if beta is None else beta
         if operation == "LINSPACE":

@@ -142,6 +142,7 @@ def one_hot(context: LayerContext) -> Kernel:
     def kernel(indices: Tensor, values: Tensor, depth: Tensor) -> Tensor:
         count = int(depth)
         place = axis % (indices.dim() + 1)
+        context.check_sizes([*indices.shape[:place], count, *indices.shape[place:]])
         positions = torch.arange(count, device=indices.device)
         positions = positions.reshape(-1, *[1] * (indices.dim() - place))
         hot = _wrapped(indices, count).unsqueeze(place) == positions

@@ -7,7 +7,7 @@ is not set, and returns the output tensor, or a tuple of them where there are se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ class LayerContext:
     def output_type(self, index: int = 0) -> TensorType:
         """The type of an output."""
         return self.graph.tensors[self.layer.outputs[index]]
+
+    def check_sizes(self, shape: Sequence[int]) -> None:
+        """Refuse sizes that the output can't have, before memory is taken for them."""
+        if not self.output_type().admits(tuple(shape)):
+            raise ValueError(f"sizes {list(shape)} are asked for, but its output is {self.output_type()}")
 
 
 Prepare = Callable[[LayerContext], Kernel]

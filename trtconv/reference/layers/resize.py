@@ -100,7 +100,9 @@ def resize(context: LayerContext) -> Kernel:
     def kernel(x: Tensor, sizes: Tensor | None = None) -> Tensor:
         y = x if sampling.mode == "NEAREST" else widen(x)
         given = scales if sizes is None and shape is None else None
-        for axis, resized in enumerate(target(x, sizes)):
+        targets = target(x, sizes)
+        context.check_sizes(targets)
+        for axis, resized in enumerate(targets):
             scale = given[axis] if given else resized / max(x.shape[axis], 1)
             if resized != x.shape[axis] or scale != 1:
                 y = _resize_axis(y, axis, resized, scale, sampling)

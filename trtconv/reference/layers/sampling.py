@@ -22,7 +22,7 @@ def grid_sample(context: LayerContext) -> Kernel:
     mode, border = _INTERPOLATION[context["interpolation_mode"]], _BORDER.get(context["sample_mode"])
     if border is None:
         raise ValueError(f"sample mode {context['sample_mode']} is none of {sorted(_BORDER)}")
-    corners = context["align_corners"]
+    corners = bool(context["align_corners"])
     return lambda x, grid: F.grid_sample(widen(x), widen(grid), mode, border, corners).to(x.dtype)
 
 

@@ -60,6 +60,7 @@ def slice_layer(context: LayerContext) -> Kernel:
         if dims is None:
             dims = range(x.dim())
         ranges = {axis % x.dim(): _Range(*extent) for axis, extent in zip(dims, zip(*values, strict=True), strict=True)}
+        context.check_sizes([ranges[i].count if i in ranges else n for i, n in enumerate(x.shape)])
         if mode == "FILL":
             return _filled(x, ranges, fill)
         for axis, extent in ranges.items():
