@@ -32,14 +32,14 @@ from speed.models import DTYPES, MODELS, TINY, make_subject
 from speed.plots import write_plots
 from speed.results import Results, describe_run, merge, read
 from speed.roofline import measure_rates, measure_roofline
-from speed.soak import SHAPES, soak
+from speed.soak import ALL_SHAPES, SHAPES, soak
 from speed.tables import report
 from speed.throughput import WAYS, measure_throughput
 
 FOLDER = Path(os.environ.get("OUT", Path(__file__).resolve().parent / "results"))
 BATCHES = (1, 2, 4, 8, 16)
 EVERYTHING = [*COLUMNS, *WAYS, "roofline"]
-ON_CPU = ["eager", "trtconv", "module_threads", "roofline"]
+ON_CPU = ["eager", "trtconv", "trtconv_static", "trtconv_no_graph", "module_threads", "roofline"]
 """What there is without a GPU."""
 
 
@@ -140,7 +140,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no subject after this time")
     parser.add_argument("--soak", type=int, default=0, metavar="CALLS", help="many calls with changing shapes")
     parser.add_argument("--soak-model", choices=[*MODELS, *TINY], default="resnet18", metavar="MODEL")
-    parser.add_argument("--soak-shapes", type=int, choices=range(1, SHAPES + 1), default=SHAPES, metavar="NUMBER")
+    parser.add_argument("--soak-shapes", type=int, choices=range(1, ALL_SHAPES + 1), default=SHAPES, metavar="NUMBER")
     parser.add_argument("--loads", nargs="*", choices=[*MODELS, *TINY], default=[], metavar="MODEL")
     parser.add_argument("--merge", nargs="+", type=Path, default=[], metavar="FILE", help="measure nothing")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

@@ -27,14 +27,15 @@ def part(name):
 
 def test_a_run_without_a_gpu(tmp_path, capsys):
     latency, results = part("latency"), part("speed.results")
-    columns = ["--columns", "eager", "trtconv", "engine_graph", "module_threads", "roofline"]
+    timed = ["eager", "trtconv", "trtconv_static", "trtconv_no_graph"]
+    columns = ["--columns", *timed, "engine_graph", "module_threads", "roofline"]
     cut = ["--batches", "1", "--dtypes", "fp32", "--calls", "20", "--throughput-seconds", "0.01"]
     soaked = ["--soak", "20", "--soak-model", "tiny", "--soak-shapes", "3"]
     output = tmp_path / "part"
     latency.main(["--device", "cpu", "--models", "tiny", *columns, *cut, *soaked, "--output", str(output)])
     found = results.read(output.with_suffix(".json"))
     calls = {row["column"]: row for row in found.of_kind("call")}
-    for column in ("eager", "trtconv"):
+    for column in timed:
         assert calls[column]["host_us"] > 0 and calls[column]["ms"] > 0 and calls[column]["error_share"] <= 1
         assert calls[column]["calls"] == 20
     assert "GPU" in calls["engine_graph"]["failed"] or "load" in calls["engine_graph"]["failed"]

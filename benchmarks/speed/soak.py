@@ -14,8 +14,10 @@ from speed.clock import reason, synchronize
 from speed.engines import timed
 from speed.models import DTYPES, MODELS, TINY
 
-BATCHES, SIDES = (1, 2, 3, 4), (64, 96, 128, 160, 192, 224)
-SHAPES = len(BATCHES) * len(SIDES)
+BATCHES, SIDES = range(1, 9), (64, 96, 128, 160, 192, 224)
+ALL_SHAPES = len(BATCHES) * len(SIDES)
+"""More than the calls that a module keeps ready."""
+SHAPES = 24
 SAMPLES = 20
 
 
@@ -26,14 +28,14 @@ def soak(calls: int, name: str, dtype: str, device: torch.device, number: int = 
 
     Args:
         name: A model that takes images [N, 3, H, W] of any size.
-        number: How many of the shapes are called.
+        number: How many shapes are called, of `ALL_SHAPES`.
     """
     module = OfImages({**MODELS, **TINY}[name].make()).eval().to(device, DTYPES[dtype])
     side = (min(SIDES), SIDES[len(SIDES) // 2], max(SIDES))
     shapes = {"x": {0: (min(BATCHES), 2, max(BATCHES)), 2: side, 3: side}}
     sizes = [(batch, 3, side, side) for batch in BATCHES for side in SIDES]
     inputs = [torch.randn(size, device=device).to(DTYPES[dtype]) for size in random.Random(0).sample(sizes, number)]
-    row: dict[str, Any] = {"kind": "soak", "model": name, "dtype": dtype, "batch": "1 to 4"}
+    row: dict[str, Any] = {"kind": "soak", "model": name, "dtype": dtype, "batch": f"{min(BATCHES)} to {max(BATCHES)}"}
     try:
         converted = trtconv.convert(module, [inputs[0]], dynamic_shapes=shapes)
         samples, seconds = timed(lambda: _sampled(converted, inputs, calls, device))
