@@ -27,7 +27,6 @@ class Gpu:
     def __init__(self):
         self._of_thread = threading.local()
         self.capturing = False
-        self.synchronized = 0
 
     @property
     def stream(self):
@@ -60,8 +59,8 @@ class Gpu:
     def on_device(self, device):
         return contextlib.nullcontext()
 
-    def synchronize(self, device):
-        self.synchronized += 1
+    def let_go(self, device, *objects):
+        pass
 
     def beside_default(self, stream, device):
         return contextlib.nullcontext(stream.cuda_stream)
@@ -69,13 +68,23 @@ class Gpu:
     def unrestricted(self):
         return contextlib.nullcontext()
 
-    def Graph(self, record, stream):  # a class in trtconv.runtime.cuda
+    def Graph(self, record, stream, reads=(), writes=()):  # a class in trtconv.runtime.cuda
         self._of_thread.recorded = recorded = []
         try:
             record(stream.cuda_stream)
         finally:
             self._of_thread.recorded = None
-        return SimpleNamespace(launch=lambda stream: [work() for work in recorded])
+
+        def launch(stream, addresses=()):
+            sources, targets = addresses[: len(reads)], addresses[len(reads) :]
+            for tensor, address in zip(reads, sources, strict=True):
+                ctypes.memmove(tensor.data_ptr(), address, tensor.nbytes)
+            for work in recorded:
+                work()
+            for tensor, address in zip(writes, targets, strict=True):
+                ctypes.memmove(address, tensor.data_ptr(), tensor.nbytes)
+
+        return SimpleNamespace(launch=launch)
 
 
 class Context:

@@ -95,7 +95,7 @@ def test_the_cpu_runs_the_interpreter_and_devices_are_not_mixed(module):
     x = torch.randn(3)
     assert converted(x, x).device.type == "cpu" and converted.backend("cpu") == "reference"
     assert converted(x.cuda(), x.cuda()).is_cuda
-    with pytest.raises(trtconv.InputError, match=r"'input_1' is on cpu, the first input on cuda:0"):
+    with pytest.raises(trtconv.InputError, match=r"'y' is on cpu, 'x' on cuda:0"):
         converted(x.cuda(), x)
 
 
@@ -207,11 +207,12 @@ def test_threads(module, mode, own_streams):
                     failures.append(number)
                 torch.rand(3, device="cuda")  # torch's own graphs don't let other threads draw while they record
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for _ in range(5):  # torch hands out 32 streams and begins anew
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert failures == []
 
 

@@ -94,7 +94,7 @@ class EngineBackend:
 
     def run(self, tensors: Sequence[torch.Tensor], lane: Lane | None) -> Sequence[torch.Tensor]:
         assert lane is not None
-        feeds = [tensor.contiguous() for tensor in tensors]
+        feeds = [in_order(tensor) for tensor in tensors]
         shapes = _shapes(feeds)
         with lane.lock:
             context = lane.context(self.engine, self.engine.profile_of(shapes))
@@ -121,7 +121,7 @@ class EngineBackend:
         return _BoundEngine(context, feeds, self._new_results(context), lane.workspace(context.needs))
 
     def run_captured(self, tensors: Sequence[torch.Tensor], lanes: Sequence[Lane]) -> Sequence[torch.Tensor]:
-        feeds = [tensor.contiguous() for tensor in tensors]
+        feeds = [in_order(tensor) for tensor in tensors]
         shapes = _shapes(feeds)
         profile = self.engine.profile_of(shapes)
         stream = cuda.current_stream(self.engine.device)
@@ -166,6 +166,13 @@ class _BoundEngine:
 
     def queue(self, stream: int) -> None:
         self._context.run(stream)
+
+
+def in_order(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor whose numbers lie in memory as they are and in order: itself where it does."""
+    if tensor.is_contiguous() and not tensor.is_neg():
+        return tensor
+    return tensor.resolve_neg().contiguous()
 
 
 def _shapes(tensors: Sequence[torch.Tensor]) -> Shapes:

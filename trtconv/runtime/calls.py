@@ -6,6 +6,7 @@ import functools
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from trtconv.dtypes import from_engine, to_engine
 from trtconv.errors import EngineError
 from trtconv.places import warn
 from trtconv.runtime import cuda
-from trtconv.runtime.backend import Bound
+from trtconv.runtime.backend import Bound, in_order
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.session import Session
 from trtconv.signature import Signature
@@ -41,49 +42,54 @@ def key_of(tensors: Tensors) -> Hashable:
 
 
 class FixedCall:
-    """A call with fixed tensors to read and to write, captured in a CUDA graph.
+    """A call whose engine reads and writes fixed tensors, as a CUDA graph that copies into them and out of them.
 
     Args:
         session: What runs it.
         tensors: Such as calls come with, in the engine's form.
         lane: Whose memory for activations it uses: its launches come one after the other.
-        captured: Whether to capture it; else its work is queued anew each time.
+        copies: Whether the graph copies; else what is in `feeds` is read, and `results` are the results.
+        captured: Whether there is a graph; else, without copies, the work is queued anew each time.
 
     Attributes:
-        feeds: What it reads, in the order of the plan's inputs.
+        feeds: What the engine reads, in the order of the plan's inputs.
         results: What it writes, in the order of the plan's outputs.
+        launch: Queue a run on a stream, with addresses as `cuda.Graph.launch` takes them.
 
     Raises:
         EngineError: it can't be bound or captured.
     """
 
-    def __init__(self, session: Session, tensors: Tensors, lane: Lane, captured: bool = True) -> None:
+    launch: Callable[..., None]
+
+    def __init__(
+        self, session: Session, tensors: Tensors, lane: Lane, *, copies: bool = True, captured: bool = True
+    ) -> None:
         self.lane = lane
         with torch.inference_mode(False), torch.no_grad(), lane.lock:
             self.feeds = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
-            self._addresses = [feed.data_ptr() for feed in self.feeds]
             self._bound, self.results = session.bind(self.feeds, lane)
             # TensorRT allocates and compiles in the first run; a graph is recorded of a later one.
-            self._fill(tensors)
+            for feed, tensor in zip(self.feeds, tensors, strict=True):
+                feed.copy_(tensor)
             queue = functools.partial(_queue, self._bound)
             with lane.working_stream() as stream:
                 queue(stream)
-            self.launch: Callable[[int], None] = cuda.Graph(queue, lane.beside).launch if captured else queue
-
-    def _fill(self, tensors: Tensors) -> None:
-        for feed, address, tensor in zip(self.feeds, self._addresses, tensors, strict=True):
-            if tensor.data_ptr() != address or not tensor.is_contiguous():
-                feed.copy_(tensor)
+            self._graph = None
+            if captured:
+                ends = (self.feeds, self.results) if copies else ()
+                self._graph = cuda.Graph(queue, lane.beside, *ends)
+        self.launch = queue if self._graph is None else self._graph.launch
+        used = (self._graph, self._bound, self.feeds, self.results, lane)
+        weakref.finalize(self, cuda.let_go, lane.device, *used).atexit = False
 
     def __call__(self, tensors: Tensors) -> list[torch.Tensor]:
         """Run on these tensors; return new ones."""
+        tensors = [in_order(tensor) for tensor in tensors]
+        results = list(map(torch.empty_like, self.results))
         with self.lane.lock:
-            self._fill(tensors)
-            self.launch(self.lane.stream)
-            return [result.clone() for result in self.results]
-
-    def __del__(self) -> None:
-        cuda.synchronize(self.lane.device)  # a graph and what it uses may go only when it has run
+            self.launch(self.lane.stream, [tensor.data_ptr() for tensor in (*tensors, *results)])
+        return results
 
     def memory(self) -> int:
         """The bytes of its fixed tensors."""

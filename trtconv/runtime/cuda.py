@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import weakref
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from trtconv.errors import EngineError
+from trtconv.runtime.cuda_graph import Graph, create_stream, destroy_stream, is_recording, unrestricted
+
+__all__ = [
+    "DEFAULT_STREAM",
+    "Graph",
+    "beside_default",
+    "current_device",
+    "current_stream",
+    "is_capturing",
+    "let_go",
+    "name_of",
+    "new_stream",
+    "on_device",
+    "unrestricted",
+]
 
 DEFAULT_STREAM = 0
 """The handle of the default stream, on which TensorRT would synchronize the whole device."""
-_THREAD_LOCAL, _RELAXED = 1, 2  # members of cudaStreamCaptureMode
 
 
 def current_stream(device: torch.device) -> int:
@@ -39,8 +52,12 @@ def is_capturing() -> bool:
 
 
 def new_stream(device: torch.device) -> Any:
-    """A stream beside the default one."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """A stream that nothing else uses; torch's own come round again after 32."""
+    with on_device(device):
+        handle = create_stream()
+    stream = torch.cuda.ExternalStream(handle, device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    weakref.finalize(stream, destroy_stream, handle).atexit = False
+    return stream
 
 
 def on_device(device: torch.device) -> Any:
@@ -48,10 +65,21 @@ def on_device(device: torch.device) -> Any:
     return torch.cuda.device(device)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until all work on a device is done; not where that can't be asked for: in a capture, and at the very end."""
-    if not sys.is_finalizing() and _is_used() and not is_capturing():
-        torch.cuda.synchronize(device)
+_waiting = threading.local()
+
+
+def let_go(device: torch.device, *objects: Any) -> None:
+    """Keep objects of TensorRT's until the work that uses them is done; called where nothing else holds them.
+
+    While this thread captures a graph they wait for the next that goes: freeing them would break the capture.
+    """
+    kept: list[tuple[torch.device, Any]] = _waiting.__dict__.setdefault("kept", [])
+    kept.append((device, objects))
+    if sys.is_finalizing() or is_recording() or not _is_used() or is_capturing():
+        return
+    going, _waiting.kept = kept, []
+    for each in {device for device, _ in going}:
+        torch.cuda.synchronize(each)
 
 
 def _is_used() -> bool:
@@ -67,77 +95,3 @@ def beside_default(stream: Any, device: torch.device) -> Iterator[int]:
         yield int(stream.cuda_stream)
     finally:
         default.wait_stream(stream)
-
-
-class Graph:
-    """Work on a GPU that was recorded, to be launched as one on any stream.
-
-    It isn't a `torch.cuda.CUDAGraph` since that one registers torch's generator: while it records, a random number
-    on any other thread raises.
-
-    Args:
-        record: Queues the work on a stream of this handle. Nothing runs meanwhile.
-        stream: The stream to record on, not the default one.
-
-    Raises:
-        EngineError: the work can't be recorded.
-    """
-
-    def __init__(self, record: Callable[[int], None], stream: Any) -> None:
-        self._executable = ctypes.c_void_p()
-        graph = ctypes.c_void_p()
-        handle = int(stream.cuda_stream)
-        _check("cudaStreamBeginCapture", ctypes.c_void_p(handle), _THREAD_LOCAL)
-        try:
-            record(handle)
-        except BaseException:
-            _runtime().cudaStreamEndCapture(ctypes.c_void_p(handle), ctypes.byref(graph))
-            _runtime().cudaGetLastError()
-            raise
-        _check("cudaStreamEndCapture", ctypes.c_void_p(handle), ctypes.byref(graph))
-        try:
-            _check("cudaGraphInstantiate", ctypes.byref(self._executable), graph, ctypes.c_ulonglong(0))
-        finally:
-            _check("cudaGraphDestroy", graph)
-        self._launch = _runtime().cudaGraphLaunch
-        self._handle = self._executable.value
-
-    def launch(self, stream: int) -> None:
-        """Queue the work on a stream, whose device has to be the current one."""
-        if status := self._launch(self._handle, stream):
-            _raise_for("cudaGraphLaunch", status)
-
-    def __del__(self) -> None:
-        if self._executable and not sys.is_finalizing():
-            _runtime().cudaGraphExecDestroy(self._executable)
-
-
-@contextmanager
-def unrestricted() -> Iterator[None]:
-    """A context in which this thread may allocate and load kernels although a stream is being captured."""
-    mode = ctypes.c_int(_RELAXED)
-    _check("cudaThreadExchangeStreamCaptureMode", ctypes.byref(mode))
-    try:
-        yield
-    finally:
-        _check("cudaThreadExchangeStreamCaptureMode", ctypes.byref(mode))
-
-
-@functools.cache
-def _runtime() -> Any:
-    """CUDA's runtime library, which torch has loaded."""
-    major = str(torch.version.cuda).partition(".")[0]
-    library = ctypes.CDLL(f"cudart64_{major}.dll" if sys.platform == "win32" else f"libcudart.so.{major}")
-    library.cudaGraphLaunch.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-    library.cudaGetErrorString.restype = ctypes.c_char_p
-    return library
-
-
-def _check(name: str, *args: Any) -> None:
-    _raise_for(name, getattr(_runtime(), name)(*args))
-
-
-def _raise_for(name: str, status: int) -> None:
-    if status:
-        _runtime().cudaGetLastError()  # or the next call of torch's would raise it
-        raise EngineError(f"{name}: {_runtime().cudaGetErrorString(status).decode()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -72,6 +73,7 @@ class Context:
     def __init__(self, engine: LoadedEngine, profile: int, stream: int) -> None:
         self._engine = engine
         self._context = engine.new_context(profile, stream)
+        weakref.finalize(self, cuda.let_go, engine.device, self._context, engine).atexit = False
         self._memory = (0, 0)
         self._shapes: Shapes | None = None
         self._addresses: dict[str, int] = {}
@@ -151,9 +153,6 @@ class Context:
         with collect_messages() as messages:
             if not self._context.execute_async_v3(stream):
                 raise EngineError("the engine failed:\n" + "\n".join(f"  {text}" for text in messages.errors()))
-
-    def __del__(self) -> None:
-        cuda.synchronize(self._engine.device)  # a context may go only when its work is done
 
 
 def _known(shape: Sequence[int]) -> tuple[int, ...] | None:

@@ -32,7 +32,7 @@ class StaticIO:
         if session.on_gpu:
             with cuda.on_device(session.device):
                 lane = Lane(session.device, cuda.current_stream(session.device))
-                self._fixed = FixedCall(session, tensors, lane, captured=graph)
+                self._fixed = FixedCall(session, tensors, lane, copies=False, captured=graph)
             self.inputs, self._results = self._fixed.feeds, self._fixed.results
         else:
             with torch.inference_mode(False), torch.no_grad():
