@@ -45,22 +45,21 @@ class Graph:
         reads: Sequence[torch.Tensor] = (),
         writes: Sequence[torch.Tensor] = (),
     ) -> None:
-        self._graph = ctypes.c_void_p()
-        graphs = [_recorded(record, int(stream.cuda_stream))]
-        try:
-            whole = _made("cudaGraphCreate", 0)
-            graphs.append(whole)
-            before = [_Copy(whole, (), tensor, _Copy.INTO) for tensor in reads]
-            nodes = [copy.node for copy in before if copy.node]
-            work = _made("cudaGraphAddChildGraphNode", whole, *_dependencies(nodes), graphs[0])
-            after = [_Copy(whole, (work,), tensor, _Copy.OUT_OF) for tensor in writes]
-            self._graph = _made("cudaGraphInstantiate", whole, ctypes.c_ulonglong(0))
-        finally:
-            for graph in graphs:
-                _library().cudaGraphDestroy(graph)
-        self._copies = before + after
+        self._made: list[tuple[str, Any]] = []  # how to destroy what, the last first
+        work = self._own("cudaGraphDestroy", _recorded(record, int(stream.cuda_stream)))
+        whole = self._own("cudaGraphDestroy", _made("cudaGraphCreate", 0))
+        before = [_Copy(whole, (), tensor, _Copy.INTO) for tensor in reads]
+        nodes = [copy.node for copy in before if copy.node]
+        child = _made("cudaGraphAddChildGraphNode", whole, *_dependencies(nodes), work)
+        after = [_Copy(whole, (child,), tensor, _Copy.OUT_OF) for tensor in writes]
+        graph = self._own("cudaGraphExecDestroy", _made("cudaGraphInstantiate", whole, ctypes.c_ulonglong(0)))
+        self._copies = before + after  # their nodes are those of `whole`, which has to stay for that
         self._start = _library().cudaGraphLaunch
-        self._handle = self._graph.value or 0
+        self._handle: int = graph.value
+
+    def _own(self, destroy: str, handle: Any) -> Any:
+        self._made.append((destroy, handle))
+        return handle
 
     def launch(self, stream: int, addresses: Sequence[int] = ()) -> None:
         """Queue the work on a stream.
@@ -76,8 +75,9 @@ class Graph:
             _raise_for("cudaGraphLaunch", status)
 
     def __del__(self) -> None:
-        if self._graph and not sys.is_finalizing():
-            _library().cudaGraphExecDestroy(self._graph)
+        if not sys.is_finalizing():
+            for destroy, handle in reversed(self._made):
+                getattr(_library(), destroy)(handle)
 
 
 class _Copy:
