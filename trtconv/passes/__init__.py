@@ -14,6 +14,7 @@ from trtconv.capture.trace import Trace
 from trtconv.graph import check
 from trtconv.passes.complex_numbers import use_real_numbers
 from trtconv.passes.constants_on_cpu import take_constants_to_cpu
+from trtconv.passes.decompositions import decompose
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
 from trtconv.passes.rtx_1_6_constants import fold_integer_products
@@ -29,6 +30,7 @@ TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
     take_constants_to_cpu,
     fold_batch_norm,
     use_real_numbers,
+    decompose,
     use_single_precision,
     use_int32,
 )

@@ -1,0 +1,53 @@
+"""Operators that no converter takes, computed by PyTorch's own decompositions of them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cases import B, Bools, Function, Ints, case, cases, check
+
+import trtconv
+from trtconv import registry
+
+aten = torch.ops.aten
+X, ONE = (B, 3, 5), (torch.float32,)
+
+
+@cases(
+    case(F.multi_margin_loss, (B, 5), Ints((B,), 0, 5), dtypes=ONE),
+    case(
+        lambda x, t, w: F.multi_margin_loss(x, t, 2, 0.5, w), (B, 5), Ints((B,), 0, 5), (5,), id="weights", dtypes=ONE
+    ),
+    case(F.multilabel_margin_loss, (B, 5), Ints((B, 5), -1, 5), dtypes=ONE),
+    case(lambda g, m: aten.native_dropout_backward(g, m, 2.0), X, Bools(X), id="dropout-backward", dtypes=ONE),
+    case(lambda g, y: aten._softmax_backward_data(g, y.softmax(-1), -1, y.dtype), X, X, id="softmax-backward"),
+    case(lambda x: aten._chunk_cat([x, x + 1], 1, 2), (4, 3, 5), id="_chunk_cat", dtypes=ONE),
+    case(
+        lambda x, m, i: aten._unsafe_masked_index(x, m, [None, i], 0.5),
+        (2, 3, 5),
+        Bools((4, 5)),
+        Ints((4,), 0, 3),
+        id="_unsafe_masked_index",
+        dtypes=ONE,
+    ),
+)
+def test_decomposed(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def test_a_decomposition_that_decides_by_a_dynamic_size_is_not_taken(monkeypatch):
+    operator = aten.polygamma.default
+    assert registry.find(operator) is None
+
+    def formula(n, x):
+        return x * 2 if x.shape[0] > 3 else x * 3
+
+    monkeypatch.setitem(torch._decomp.decomposition_table, operator, formula)
+    module = Function(lambda x: torch.polygamma(2, x))
+    assert torch.equal(trtconv.convert(module, torch.ones(2))(torch.ones(2)), torch.full((2,), 3.0))
+    with pytest.raises(trtconv.ConversionError, match="polygamma"):
+        trtconv.convert(module, torch.ones(2), dynamic_shapes={"args": [{0: (1, 2, 8)}]})
+
+
+def test_what_converts_is_not_taken_apart():
+    converted = trtconv.convert(torch.nn.GELU(), torch.randn(3))
+    assert converted.plan.provenance["calls"] == 1
