@@ -331,3 +331,22 @@ def test_ranges_from_a_data_loader(labels):
         assert compare(module, converted, batch[0] if labels else batch).correct
     with pytest.raises(ValueError, match=r"infer_dynamic_shapes\(loader, module\)"):
         trtconv.infer_dynamic_shapes(loader)
+
+
+def test_what_is_the_same_for_all_sizes_can_be_read():
+    """A mask of ones that has the batch's size says that nothing is masked."""
+
+    class Computed(nn.Module):
+        def forward(self, x):
+            mask = torch.ones(x.shape[:2]) * 2
+            return x if mask.to(torch.bool).all() else -x
+
+    class Filled(nn.Module):
+        def forward(self, x):
+            return x * 3 if torch.ones(x.shape[:2]).bool().all() else x
+
+    x = torch.randn(3, 5)
+    converted = trtconv.convert(Filled(), torch.randn(2, 5), dynamic_shapes={"x": {0: (1, 4)}})
+    assert torch.equal(converted(x), x * 3)
+    with pytest.raises(trtconv.DataDependentError, match="Python reads"):
+        trtconv.convert(Computed(), torch.randn(2, 5), dynamic_shapes={"x": {0: (1, 4)}})

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trtconv.errors import CaptureError
+from trtconv.errors import CaptureError, DataDependentError
 
 DependsOnInput = Callable[[torch.Tensor], bool]
 
@@ -167,9 +167,12 @@ def ignore_bidirectional_mask(
     depends: DependsOnInput, padding_mask: torch.Tensor | None, kv_length: Any = None, local_attention_size: Any = None
 ) -> Any:
     """transformers leaves out a mask that masks nothing, but not of code that is exported: it would read an input."""
-    if padding_mask is None or depends(padding_mask) or local_attention_size is not None:
+    if padding_mask is None or local_attention_size is not None:
         return NotImplemented
-    return bool(padding_mask.all())
+    try:
+        return bool(padding_mask.all())
+    except DataDependentError:
+        return NotImplemented
 
 
 def transformer_encoder(

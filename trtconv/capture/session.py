@@ -30,6 +30,7 @@ from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
+from trtconv.capture.uniform import read_uniform
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError
 
@@ -384,6 +385,9 @@ class Session:
                 result = value.numpy(force=True) if reader == "__array__" else getattr(value.clone(), reader)()
             self._numbers[id(tensor)] = result
             return result
+        known = read_uniform(tensor, reader, self.calls)
+        if known is not None:
+            return known
         origin = self._origin()
         keys = origin.keys()
         for key in keys:

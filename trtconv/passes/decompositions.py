@@ -54,7 +54,11 @@ def _parts(call: Call) -> Trace | None:
         return None  # it is for some of the sizes only
     if [(each.dtype, each.dim()) for each in outputs] != [(each.dtype, each.dim()) for each in call.output_tensors()]:
         return None
-    if any(part.target is call.target or part.target._schema.is_mutable for part in calls):  # type: ignore[union-attr]
+    if any(part.target is call.target or _writes(part) for part in calls):
         return None  # calls in a trace have no side effects
     parts = decompose(Trace([], outputs, live_calls(calls, outputs)))
     return parts if all(registry.find(part.target) for part in parts.calls) else None
+
+
+def _writes(call: Call) -> bool:
+    return isinstance(call.target, OpOverload) and call.target._schema.is_mutable
