@@ -10,6 +10,7 @@ import stand_in_engine
 import torch
 
 import trtconv
+from trtconv import build
 from trtconv.cache import Store
 from trtconv.plan import Plan, Segment
 from trtconv.runtime.kernels import Kernels
@@ -118,3 +119,34 @@ def test_kernels_are_kept_with_the_module_and_in_the_folder(monkeypatch, store):
         warnings.simplefilter("error")
         trtconv.TRTModule(Plan(signature, (segment(3),), {}), cache=False)(torch.ones(2, 3))
     assert Kernels(segment(3), here, store).load() is None
+
+
+def test_an_engine_is_built_once(store, monkeypatch):
+    builds = []
+    real = build.build
+    monkeypatch.setattr(build, "build", lambda *args, **kwargs: builds.append(1) or real(*args, **kwargs))
+    module, x = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()), torch.randn(2, 4)
+
+    def engine(**options):
+        return trtconv.convert(module, x, **{"cache": store.folder, **options}).engine.serialize()
+
+    first = engine()
+    assert engine() == first and len(builds) == 1
+    others = [
+        {"dynamic_shapes": {"input": {0: (1, 2, 8)}}},
+        {"dynamic_shapes": {"input": {0: (1, 2, 9)}}},
+        {"tf32": False},
+        {"compute_capabilities": ["8.6"]},
+        {"output_names": ["y"]},
+    ]
+    for _ in range(2):
+        for options in others:
+            engine(**options)
+    assert len(builds) == 6
+    with torch.no_grad():
+        module[0].weight[0, 0] += 1
+    engine()
+    engine(cache=False)
+    assert len(builds) == 8
+    converted = trtconv.convert(module, x, cache=store.folder)
+    torch.testing.assert_close(converted(x), module(x))

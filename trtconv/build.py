@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -11,9 +12,10 @@ import torch
 
 import trtconv
 from trtconv import tensorrt as trt
+from trtconv.cache import Store
 from trtconv.dynamic import Range
 from trtconv.errors import BuildError
-from trtconv.graph import write
+from trtconv.graph import digest, write
 from trtconv.interruptible import interruptible
 from trtconv.logger import Messages
 from trtconv.options import check_compute_capabilities, known_capabilities
@@ -48,6 +50,7 @@ def build_plan(
     tf32: bool,
     compute_capabilities: Sequence[str] | None,
     keep_network: bool,
+    store: Store | None = None,
     owned: Collection[int] | None = None,
 ) -> Plan:
     """Build a network and return the plan of one segment that runs it.
@@ -59,6 +62,7 @@ def build_plan(
         clock: What has measured the time since the conversion began.
         source: What the plan's provenance says of where the network comes from.
         keep_network: Keep the network for the reference interpreter, with weights of its own.
+        store: Where engines are kept from build to build.
         owned: The storages, by their addresses, that live on after the build whatever happens here; by default
             those of all weights. Other weights lie in a file during the build, in which TensorRT holds them twice.
 
@@ -80,9 +84,22 @@ def build_plan(
         each.map_weights(hold)
     return_freed_memory()
     count = len(built.layers)
-    engine = build(
-        built, signature.inputs, messages, file.release, tf32=tf32, compute_capabilities=compute_capabilities
-    )
+    key = "" if store is None else _key(built, signature.inputs, tf32, compute_capabilities)
+    kept = None if store is None else store.load("engine", key)
+    if kept is not None:
+        engine = torch.frombuffer(bytearray(kept), dtype=torch.uint8)
+    else:
+        engine = build(
+            built,
+            signature.inputs,
+            messages,
+            file.release,
+            tf32=tf32,
+            compute_capabilities=compute_capabilities,
+            store=store,
+        )
+        if store is not None:
+            store.keep("engine", key, engine.numpy().data)
     clock.lap("build")
     del built
     if keep_network:
@@ -97,7 +114,7 @@ def build_plan(
     provenance = {
         "trtconv": trtconv.__version__,
         "torch": str(torch.__version__),
-        "tensorrt": f"{trt.load().__name__} {trt.load().__version__}",
+        "tensorrt": _tensorrt(),
         **source,
         "tf32": tf32,
         "compute_capabilities": None if compute_capabilities is None else list(compute_capabilities),
@@ -115,6 +132,7 @@ def build(
     *,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
+    store: Store | None = None,
 ) -> torch.Tensor:
     """Build an engine and return its serialized form, of dtype uint8.
 
@@ -127,6 +145,7 @@ def build(
             is said here: `trtconv.passes.for_engine` keeps it from it.
         compute_capabilities: For TensorRT-RTX, the GPUs to build for: ``["8.6", "12.0"]``. None leaves it to
             TensorRT-RTX, which builds for 8.0, 8.6, 8.9, 12.0 and 12.1.
+        store: Where TensorRT's timings of kernels are kept from build to build; TensorRT-RTX times none.
 
     Raises:
         BuildError: TensorRT refused the network; with its own messages and the origins of the layers
@@ -141,6 +160,7 @@ def build(
         _set_targets(config, compute_capabilities)
     if any(not spec.is_static for spec in inputs):
         _add_profiles(written.builder, config, inputs)
+    timings = None if store is None or trt.is_rtx() else _Timings(config, store)
     messages.clear()
     monitor = _monitor_type()(release)
 
@@ -151,7 +171,38 @@ def build(
     plan = interruptible(run, monitor.cancel)
     if plan is None:
         raise BuildError(_explain(graph, messages.errors()))
+    if timings is not None:
+        timings.keep()
     return torch.frombuffer(plan, dtype=torch.uint8)
+
+
+class _Timings:
+    """TensorRT's timings of kernels on this GPU, which a build reads and adds to."""
+
+    def __init__(self, config: Any, store: Store) -> None:
+        self._store = store
+        self._key = f"{_tensorrt()} on {_gpu()}"
+        self._cache = config.create_timing_cache(store.load("timing", self._key) or b"")
+        config.set_timing_cache(self._cache, False)
+
+    def keep(self) -> None:
+        self._store.keep("timing", self._key, bytes(self._cache.serialize()))
+
+
+def _key(graph: Graph, inputs: Sequence[TensorSpec], tf32: bool, compute_capabilities: Sequence[str] | None) -> str:
+    """What engines have in common that may stand for one another."""
+    target = "" if trt.is_rtx() else _gpu()
+    shapes = [spec.to_json() for spec in inputs]
+    return json.dumps([_tensorrt(), target, digest(graph), shapes, tf32, compute_capabilities])
+
+
+def _tensorrt() -> str:
+    return f"{trt.load().__name__} {trt.load().__version__}"
+
+
+def _gpu() -> str:
+    """The GPU that TensorRT builds for, as TensorRT-RTX doesn't."""
+    return str(torch.cuda.get_device_name())
 
 
 @functools.cache

@@ -96,7 +96,7 @@ class Store:
             os.utime(path)
         return body
 
-    def keep(self, kind: str, key: str, content: bytes) -> None:
+    def keep(self, kind: str, key: str, content: bytes | memoryview) -> None:
         """Keep something under a key, and let go what was used longest ago where it is too much.
 
         A folder that can't be written to is warned of.

@@ -12,6 +12,7 @@ from trtconv import registry
 from trtconv import tensorrt as trt
 from trtconv.arguments import Parameters
 from trtconv.build import Clock, build_plan
+from trtconv.cache import Store
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
 from trtconv.capture.source import module_of, plain_inputs
@@ -80,8 +81,8 @@ def convert(
         cuda_graphs: When calls on a GPU are captured in CUDA graphs, which take the host a few microseconds where an
             engine takes hundreds: "auto" where a call comes a second time with the same shapes on the same stream,
             True at the first, False never. `TRTModule.cuda_graphs` changes it later.
-        cache: Where kernels that TensorRT-RTX compiles for a GPU are kept for other processes: True for the default
-            folder (`trtconv.cache.folder()`), a path for another, False for none.
+        cache: Where engines, and the kernels that TensorRT-RTX compiles for a GPU, are kept for other processes: True
+            for the default folder (`trtconv.cache.folder()`), a path for another, False for none.
 
     Returns: A `TRTModule` that is called like `module`.
 
@@ -143,6 +144,7 @@ def convert(
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
+            store=Store.of(cache),
             owned=_storages(module),
         )
     return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)

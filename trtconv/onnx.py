@@ -13,6 +13,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan
+from trtconv.cache import Store
 from trtconv.default_device import default_device
 from trtconv.dtypes import name_of, to_torch
 from trtconv.errors import BuildError, ConversionError
@@ -81,6 +82,7 @@ def from_onnx(
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
+            store=Store.of(cache),
         )
     return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
 
