@@ -346,7 +346,7 @@ def test_what_is_the_same_for_all_sizes_can_be_read():
             return x * 3 if torch.ones(x.shape[:2]).bool().all() else x
 
     x = torch.randn(3, 5)
-    converted = trtconv.convert(Filled(), torch.randn(2, 5), dynamic_shapes={"x": {0: (1, 4)}})
+    converted = trtconv.convert(Filled(), torch.randn(2, 5), dynamic_shapes={"x": {0: Dim(1, 4)}})
     assert torch.equal(converted(x), x * 3)
     with pytest.raises(trtconv.DataDependentError, match="Python reads"):
-        trtconv.convert(Computed(), torch.randn(2, 5), dynamic_shapes={"x": {0: (1, 4)}})
+        trtconv.convert(Computed(), torch.randn(2, 5), dynamic_shapes={"x": {0: Dim(1, 4)}})

@@ -112,7 +112,7 @@ def test_a_mask_of_ones_is_left_out_as_without_conversion():
     """Nystromformer's own code adds a mask of other sizes to its scores, and relies on that."""
     config = transformers.NystromformerConfig(**SMALL, segment_means_seq_len=16, num_landmarks=4)
     module = transformers.NystromformerModel(config).eval()
-    for dynamic_shapes in (None, {"input_ids": {0: (1, 4)}}):
+    for dynamic_shapes in (None, {"input_ids": {0: trtconv.Dim(1, 4)}}):
         converted = trtconv.convert(module, torch.randint(1, 100, (2, 16)), dynamic_shapes=dynamic_shapes)
         assert compare(module, converted, torch.randint(1, 100, (2 if dynamic_shapes is None else 3, 16))).correct
 
