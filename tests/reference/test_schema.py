@@ -58,6 +58,22 @@ def test_what_no_attribute_can_be_is_refused(places):
             from_state(json.dumps(missing), tensors)
 
 
+def test_layers_without_their_tensors_are_refused():
+    for case in CASES:
+        net, _ = case.network(case.dtypes[0])
+        text, tensors = to_state(Interpreter(net.network).graph)
+        state = json.loads(text)
+        for layer in state["layers"]:
+            name, kind, _, inputs, outputs = layer
+            wrong = [(inputs, outputs[1:] if outputs else [name])]
+            if kind not in ("CONSTANT", "FILL"):
+                wrong += [([None, *inputs[1:]], outputs), ([], outputs)]
+            for layer[3], layer[4] in wrong:
+                with pytest.raises(ValueError, match=f"{kind}.* has (in|out)puts|have no type"):
+                    from_state(json.dumps(state), tensors)
+            layer[3:] = inputs, outputs
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [

@@ -173,8 +173,40 @@ KINDS: Mapping[str, Mapping[str, _Kind]] = {
     "TOPK": {"op": _NAME, "k": _integer(-1, _MOST), "axes": _AXES, "indices_type": _DATA_TYPE | _NONE},
     "TRIP_LIMIT": _LOOP | {"kind": _NAME},
     "UNARY": {"op": _NAME},
+    **{
+        kind: {}
+        for kind in ("IDENTITY", "PARAMETRIC_RELU", "RAGGED_SOFTMAX", "SELECT", "SHAPE", "SQUEEZE", "UNSQUEEZE")
+    },
 }
 
+# How many of the first inputs must be set, where not one, and how many outputs there are, where not one.
+_INPUTS = {
+    "ATTENTION_INPUT": 3,
+    "CONDITIONAL_OUTPUT": 2,
+    "CONSTANT": 0,
+    "CUMULATIVE": 2,
+    "DEQUANTIZE": 2,
+    "ELEMENTWISE": 2,
+    "FILL": 0,
+    "GATHER": 2,
+    "GRID_SAMPLE": 2,
+    "KV_CACHE_UPDATE": 3,
+    "MATRIX_MULTIPLY": 2,
+    "MOE": 6,
+    "NMS": 3,
+    "NORMALIZATION": 3,
+    "ONE_HOT": 3,
+    "PARAMETRIC_RELU": 2,
+    "QUANTIZE": 2,
+    "RAGGED_SOFTMAX": 2,
+    "RECURRENCE": 2,
+    "REVERSE_SEQUENCE": 2,
+    "ROTARY_EMBEDDING": 3,
+    "SCATTER": 3,
+    "SELECT": 3,
+    "UNSQUEEZE": 2,
+}
+_OUTPUTS = {"ASSERTION": 0, "CONDITION": 0, "DYNAMIC_QUANTIZE": 2, "NMS": 2, "TOPK": 2, "TRIP_LIMIT": 0}
 # Whose axis is one of its first input's or output's.
 _ALONG = {
     "CONCATENATION": "output",
@@ -186,32 +218,59 @@ _ALONG = {
 
 
 def check_layer(layer: Layer, tensors: Mapping[str, TensorType]) -> None:
-    """Refuse attributes that are missing, that are none of their kind, or that give other sizes than the output's.
+    """Refuse a layer without what it needs, attributes that are none of their kind, and sizes unlike its output's.
+
+    Layers of unknown types and plugins may be anything: whoever runs them knows them.
 
     Raises:
         ValueError: one of them, by name.
     """
-    for name, kind in KINDS.get(layer.type, {}).items():
+    if layer.type in KINDS:
+        if not layer.type.startswith("PLUGIN"):
+            _check_tensors(layer)
+        _check_attributes(layer)
+        _check_axis(layer, tensors)
+        _check_sizes(layer, tensors)
+
+
+def _check_tensors(layer: Layer) -> None:
+    least, outputs = _INPUTS.get(layer.type, 1), _OUTPUTS.get(layer.type, 1)
+    if len(layer.inputs) < least or None in layer.inputs[:least]:
+        raise ValueError(f"{layer} has inputs {list(layer.inputs)}, and needs {least}")
+    if len(layer.outputs) != outputs:
+        raise ValueError(f"{layer} has outputs {list(layer.outputs)}, not {outputs} of them")
+
+
+def _check_attributes(layer: Layer) -> None:
+    for name, kind in KINDS[layer.type].items():
         if name not in layer.attributes:
             raise ValueError(f"{layer} has no {name}")
         value = layer.attributes[name]
         if not kind.holds(value):
             raise ValueError(f"{layer} has {name} {str(value)[:60]}, which should be {kind.words}")
-    if layer.type in _ALONG and layer.attributes.get("kind") != "LAST_VALUE":
-        along = layer.inputs[0] if _ALONG[layer.type] == "input" and layer.inputs else layer.outputs[0]
-        rank = 0 if along is None else len(tensors[along].shape)
-        if not -rank <= layer.attributes["axis"] < rank:
-            raise ValueError(f"{layer} has axis {layer.attributes['axis']} in a tensor of {rank} dimensions")
-    if layer.type in _IMPLIED:
-        try:
-            inputs = [None if name is None else tensors[name].shape for name in layer.inputs]
-            output = tensors[layer.outputs[0]]
-            implied = _IMPLIED[layer.type](layer.attributes, inputs)
-            pairs = [] if implied is None else list(zip(implied, output.shape, strict=True))
-        except (IndexError, TypeError, ValueError) as error:  # other numbers of dimensions, or no input
-            raise ValueError(f"{layer} doesn't fit its tensors: {error}") from error
-        if any(-1 not in pair and pair[0] != pair[1] for pair in pairs):
-            raise ValueError(f"{layer} gives sizes {list(implied or ())}, but its output is {output}")
+
+
+def _check_axis(layer: Layer, tensors: Mapping[str, TensorType]) -> None:
+    if layer.type not in _ALONG or layer.attributes.get("kind") == "LAST_VALUE":
+        return
+    name = layer.inputs[0] if _ALONG[layer.type] == "input" else layer.outputs[0]
+    rank, axis = len(tensors[str(name)].shape), layer.attributes["axis"]
+    if not -rank <= axis < rank:
+        raise ValueError(f"{layer} has axis {axis} in a tensor of {rank} dimensions")
+
+
+def _check_sizes(layer: Layer, tensors: Mapping[str, TensorType]) -> None:
+    if layer.type not in _IMPLIED:
+        return
+    output = tensors[layer.outputs[0]]
+    try:
+        inputs = [None if name is None else tensors[name].shape for name in layer.inputs]
+        implied = _IMPLIED[layer.type](layer.attributes, inputs)
+        pairs = [] if implied is None else list(zip(implied, output.shape, strict=True))
+    except (IndexError, ValueError) as error:  # other numbers of dimensions than the attributes have
+        raise ValueError(f"{layer} doesn't fit its tensors: {error}") from error
+    if any(-1 not in pair and pair[0] != pair[1] for pair in pairs):
+        raise ValueError(f"{layer} gives sizes {list(implied or ())}, but its output is {output}")
     if layer.type == "CONSTANT" and layer.attributes["weights"].dtype is not output.dtype.carrier:
         raise ValueError(f"{layer} has weights of {layer.attributes['weights'].dtype}, but its output is {output}")
 
@@ -292,8 +351,7 @@ def _is_set(inputs: _Inputs, place: int) -> bool:
 
 def _each(rule: Callable[..., int], shape: tuple[int, ...] | None, *numbers: Sequence[Any]) -> list[int]:
     """The shape with a rule applied to its last dimensions, where they are known, and the numbers for each."""
-    if shape is None:
-        raise ValueError("its input isn't set")
+    shape = shape or ()
     count = len(numbers[0])
     last = [size if size < 0 else rule(size, *given) for size, *given in zip(shape[-count:], *numbers, strict=True)]
     return [*shape[:-count], *last]
