@@ -45,6 +45,38 @@ def test_a_second_call_is_captured_and_later_ones_ask_the_engine_nothing(engine,
     assert [float(y[0, 0]) for y in results] == [1, 3, 5, 7, 9]  # a later call never changes an earlier result
 
 
+class Many(torch.nn.Module):
+    def forward(self, x, scale=2.0, *, pair, flag=None):
+        return x * scale + pair["a"] - pair["b"][0]
+
+
+def test_forms_of_calls_are_known_after_the_first(monkeypatch):
+    """By position or by name, nested, with plain values: looked into once, and mixed up never."""
+    x, a, b = torch.randn(2), torch.randn(2), torch.randn(2)
+    module = trtconv.convert(Many(), (x,), {"pair": {"a": a, "b": [b]}})
+    expected = x * 2 + a - b
+    binds = []
+    bind = module.plan.signature.bind
+    monkeypatch.setattr(Signature, "bind", lambda self, *given: binds.append(1) or bind(*given))
+    forms = [
+        lambda: module(x, pair={"a": a, "b": [b]}),
+        lambda: module(pair={"a": a, "b": [b]}, x=x),
+        lambda: module(x, 2.0, pair={"b": [b], "a": a}),
+        lambda: module(x, pair={"a": a, "b": [b]}, flag=None),
+    ]
+    for _ in range(3):
+        for form in forms:
+            torch.testing.assert_close(form(), expected)
+    assert len(binds) == len(forms)
+    for wrong in ((x, 3.0), (x, 2), (x, -2.0), (x, float("nan")), (x, True)):
+        with pytest.raises(trtconv.InputError):
+            module(*wrong, pair={"a": a, "b": [b]})
+    with pytest.raises(trtconv.InputError):
+        module(x, pair={"a": a, "b": (b,)})
+    with pytest.raises(trtconv.InputError):
+        module(x, pair={"a": a, "b": [torch.randn(3)]})
+
+
 def test_graphs_at_once_or_never(engine, module):
     module.cuda_graphs = False
     for shapes in ((2, 3), (2, 3), (4, 1), (4, 1)):

@@ -23,6 +23,7 @@ from trtconv.runtime import (
     Calls,
     CudaGraphs,
     Engine,
+    Forms,
     Memory,
     Session,
     StaticIO,
@@ -82,17 +83,18 @@ class TRTModule(torch.nn.Module):
         """
         if torch.compiler.is_compiling():
             return self._call_as_operator(args, kwargs)
-        if kwargs or len(args) != self._leading:
+        tensors = self._forms.tensors(args, kwargs) if kwargs or len(args) != self._leading else args
+        if tensors is None:
             return self._call_anew(args, kwargs)
-        call = self._calls.find(key_of(args))
+        call = self._calls.find(key_of(tensors))
         if call is None or call.must_be_checked:
             return self._call_anew(args, kwargs)
         if not torch.is_grad_enabled():
-            return call(args)
+            return call(tensors)
         if not self._told_of_gradients:
-            self._tell_of_gradients(args)
+            self._tell_of_gradients(tensors)
         with torch.no_grad():
-            return call(args)
+            return call(tensors)
 
     def _call_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call of which it isn't known yet whether it fits."""
@@ -101,6 +103,7 @@ class TRTModule(torch.nn.Module):
             self._tell_of_gradients(tensors)
         key = key_of(tensors)
         call = self._calls.find(key) or self._calls.prepare(key, self._session(device))
+        self._forms.learn(args, kwargs)
         with torch.no_grad():
             return call(tensors)
 
@@ -224,6 +227,7 @@ class TRTModule(torch.nn.Module):
         self._sessions: dict[torch.device, Session] = {}
         self._number = operator.register(self)
         self._leading = -1 if plan is None else plan.signature.settle().leading
+        self._forms = Forms(None if plan is None else plan.signature.tensors_of)
         self._forget_calls()
 
     def _forget_calls(self) -> None:
@@ -331,7 +335,7 @@ class TRTModule(torch.nn.Module):
         self._set_plan(state["plan"])
 
 
-_OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_number")
+_OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_forms", "_number")
 
 
 def load_engine(

@@ -137,7 +137,7 @@ class Signature:
             InputError: a tensor is missing or too much, or has another shape or dtype.
         """
         # The common case, without kwargs, is decided by counting.
-        tensors = list(args) if not kwargs and len(args) == self.leading else self._flatten(args, kwargs)
+        tensors = list(args) if not kwargs and len(args) == self.leading else self.tensors_of(args, kwargs)
         sizes: dict[str, int] = {}
         for index, (spec, tensor) in enumerate(zip(self.inputs, tensors, strict=True)):
             if spec.admits(tensor, sizes):
@@ -145,7 +145,7 @@ class Signature:
             if index not in self.written_inputs:
                 tensors[index] = _autocast(tensor, spec)
             if not spec.admits(tensors[index], sizes):
-                self._flatten(args, kwargs)
+                self.tensors_of(args, kwargs)
                 raise self._misfit(tensors)
         if len(self.profiles) > 1:
             self._check_profiles(sizes)
@@ -221,7 +221,11 @@ class Signature:
         fits = self._matches(*take_apart(called)) and in_order == list(range(len(tensors)))
         return len(tensors) if fits else -1
 
-    def _flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    def tensors_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+        """The tensors of a call, in the order of `inputs`, whatever their shapes and dtypes.
+
+        Raises: as `bind`, for arguments that aren't nested as those of the conversion.
+        """
         bound = self.parameters.with_defaults(args, kwargs)
         leaves, nesting = take_apart(bound, self.arguments.nesting)
         if not self._matches(leaves, nesting):

@@ -6,6 +6,7 @@ from trtconv.runtime import operator
 from trtconv.runtime.backend import Backend, EngineBackend, InterpreterBackend
 from trtconv.runtime.calls import Calls, CudaGraphs, key_of
 from trtconv.runtime.engine import Engine, LoadedEngine
+from trtconv.runtime.forms import Forms
 from trtconv.runtime.memory import Memory
 from trtconv.runtime.session import Session, load_engine_of
 from trtconv.runtime.static_io import StaticIO
@@ -16,6 +17,7 @@ __all__ = [
     "CudaGraphs",
     "Engine",
     "EngineBackend",
+    "Forms",
     "InterpreterBackend",
     "LoadedEngine",
     "Memory",

@@ -17,6 +17,7 @@ from trtconv.errors import EngineError
 from trtconv.places import warn
 from trtconv.runtime import cuda
 from trtconv.runtime.backend import Bound, in_order
+from trtconv.runtime.forms import TENSORS
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.session import Session
 from trtconv.signature import Signature
@@ -24,7 +25,6 @@ from trtconv.signature import Signature
 CudaGraphs = Literal["auto", True, False]
 Tensors = Sequence[torch.Tensor]
 
-_OWN = (torch.Tensor, torch.nn.Parameter)
 _REPAID = 100
 """After about how many calls a graph has saved the time that it takes to capture it."""
 
@@ -33,7 +33,7 @@ def key_of(tensors: Tensors) -> Hashable:
     """What two calls have in common that run alike; None for tensors of other classes than torch's own."""
     parts: list[Any] = []
     for tensor in tensors:
-        if type(tensor) not in _OWN:
+        if type(tensor) not in TENSORS:
             return None
         parts += (tensor.dtype, tensor.shape, tensor.device)
     if parts and tensor.is_cuda:
