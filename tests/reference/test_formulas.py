@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from trtconv.reference import DataType, Graph, Interpreter, Layer, LayerError, TensorType
-from trtconv.reference.layers.precision import full_precision
 
 
 def apply(kind, attributes, *values, dtype=DataType.FLOAT):
@@ -157,22 +156,6 @@ def test_convolution_windows():
         result = apply("CONVOLUTION", attributes, x)[0, 0].double().numpy()
         assert result.shape == expected.shape, attributes
         numpy.testing.assert_allclose(result, expected, 1e-5, 1e-6, err_msg=str(attributes))
-
-
-def test_tf32_settings_are_put_back():
-    """They can be set without a GPU; a user may have used torch's older or newer names."""
-
-    def settings():
-        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
-
-    for change in (lambda: None, lambda: torch.set_float32_matmul_precision("high")):
-        change()
-        before = settings()
-        with pytest.raises(KeyError), full_precision(torch.device("cuda")):
-            assert settings() == ("ieee", "ieee")
-            raise KeyError
-        assert settings() == before
-    torch.set_float32_matmul_precision("highest")
 
 
 def cast(values, source, target):

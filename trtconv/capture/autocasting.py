@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch._subclasses.functional_tensor import disable_functional_mode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from trtconv.capture.packed import RECURRENT
 from trtconv.capture.trace import map_tensors, tensors_in
@@ -72,11 +72,16 @@ def _casts_of_recurrent(func: Callable[..., Any], args: tuple[Any, ...]) -> Cast
     packed = isinstance(args[3], (list, tuple))
     x, initial, params = args[0], args[2 if packed else 1], args[3 if packed else 2]
     states = [initial] if isinstance(initial, torch.Tensor) else list(initial)
-    step = x.new_empty((1, states[0].shape[1], x.shape[-1]))
     options = args[4 if packed else 3 : 9 if packed else 8]
-    # On CPUs torch has a layer of oneDNN's for sequences of one length, which casts more.
-    with torch.backends.mkldnn.flags(enabled=torch.backends.mkldnn.enabled and not packed):
-        _, *last = func(step, initial, params, *options, False)
+    before: Any = [state.new_empty((state.shape[0], 2, *state.shape[2:])) for state in states]
+    before = before[0] if isinstance(initial, torch.Tensor) else before
+    if packed:
+        # Of different lengths: on CPUs torch has a layer of oneDNN's for sequences of one length, which casts more.
+        with _disable_current_modes():
+            sizes = torch.tensor([2, 1], device="cpu")
+        _, *last = func(x.new_empty((3, x.shape[-1])), sizes, before, params, *options)
+    else:
+        _, *last = func(x.new_empty((1, 2, x.shape[-1])), before, params, *options, False)
     lower = torch.get_autocast_dtype(x.device.type)
     result = {id(tensor): lower for tensor in (x, *params) if tensor.dtype is not torch.float64}
     result.update({id(state): lower for state, after in zip(states, last, strict=True) if after.dtype is lower})

@@ -70,10 +70,11 @@ def _instance_norm(*args: Any, **kwargs: Any) -> Any:
     return torch.instance_norm(*args, **kwargs) if arguments["use_input_stats"] else torch.empty_like(args[0])
 
 
-def _einsum(*args: Any) -> Any:
+def _einsum(equation: str, *operands: Any) -> Any:
     """Without opt_einsum, which chooses an order by the sizes: the converter has one of its own."""
-    with torch.backends.opt_einsum.flags(enabled=False):
-        return torch.einsum(*args)
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    return torch._VF.einsum(equation, operands)  # type: ignore[attr-defined]  # which mypy takes for a module
 
 
 def _linear(*args: Any, **kwargs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,12 +14,9 @@ from trtconv.reference.execution import Binding, Execution, Observer, Values, ru
 from trtconv.reference.folding import fold
 from trtconv.reference.graph import Graph
 from trtconv.reference.layers.plugin import PLUGIN_TYPES, is_registered
-from trtconv.reference.layers.precision import full_precision
 from trtconv.reference.layers.registry import supported_layers
 from trtconv.reference.reader import read
 from trtconv.reference.schedule import ConditionalStep, LayerStep, LoopStep, schedule
-
-_NOTHING = nullcontext()
 
 
 @dataclass(frozen=True)
@@ -86,17 +82,16 @@ class Interpreter:
 
     def _run(self, feeds: Mapping[str, Tensor], device: torch.device, observe: Observer | None) -> dict[str, Tensor]:
         values = {name: feeds[name].to(device) for name in self.graph.inputs}
-        with full_precision(device) if device.type == "cuda" else _NOTHING:
-            if observe is None:
-                prepared = self._prepared.get(device) or self._prepare(device)
-                values.update(prepared.constants)
-                run_block(prepared.block, values, None)
-                kept = prepared.memory
-            else:
-                kept = _memory_of(self._weights())
-                for name, value in values.items():
-                    observe(name, value)
-                run_block(self._prepare_observed(device), values, observe)
+        if observe is None:
+            prepared = self._prepared.get(device) or self._prepare(device)
+            values.update(prepared.constants)
+            run_block(prepared.block, values, None)
+            kept = prepared.memory
+        else:
+            kept = _memory_of(self._weights())
+            for name, value in values.items():
+                observe(name, value)
+            run_block(self._prepare_observed(device), values, observe)
         taken = _memory_of(feeds.values())
         return {name: _apart(values[name], taken, kept) for name in self.graph.outputs}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trtconv.reference.graph import DataType
-from trtconv.reference.layers.precision import widen
+from trtconv.reference.layers.precision import matmul, widen
 from trtconv.reference.layers.quantization import encode
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 
@@ -46,7 +46,7 @@ class _Attention:
         repeats = query.shape[-3] // key.shape[-3]
         if repeats > 1:
             key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
-        scores = widen(query) @ widen(key).mT
+        scores = matmul(widen(query), widen(key).mT)
         visible = self.scores_mask(query.shape[-2], key.shape[-2], query.device)
         for allowed in (visible, mask):
             if allowed is None:
@@ -63,7 +63,7 @@ class _Attention:
         if self.quantized is not None and scale is not None:
             wide = scale.float()
             weights = (encode(weights.float() / wide, self.quantized).float() * wide).to(query.dtype)
-        return (widen(weights) @ widen(value)).to(query.dtype)
+        return matmul(widen(weights), widen(value)).to(query.dtype)
 
 
 @implements("ATTENTION_INPUT")

@@ -25,8 +25,8 @@ def convolution(context: LayerContext) -> Kernel:
     window = [d * (k - 1) + 1 for d, k in zip(dilation, context["kernel_size_nd"], strict=True)]
     mode, pre, post = context["padding_mode"], context["pre_padding"], context["post_padding"]
     rank = len(stride)
-    convolve = F.conv2d if rank == 2 else F.conv3d
     groups = context["num_groups"]
+    zeros = (0,) * rank
     simple = mode == "EXPLICIT_ROUND_DOWN" and pre == post and min(pre) >= 0
 
     def kernel(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
@@ -37,12 +37,42 @@ def convolution(context: LayerContext) -> Kernel:
             y = convolve(folded, weight, None, stride, pre, dilation, groups)
         else:
             padding = _padding(item[1:], window, stride, mode, pre, post)
-            y = convolve(F.pad(folded, padding), weight, None, stride, 0, dilation, groups)
+            y = convolve(F.pad(folded, padding), weight, None, stride, zeros, dilation, groups)
         if bias is not None:  # oneDNN's convolutions of small kernels lose digits where they add it themselves
             y.add_(bias.reshape(-1, *[1] * rank))
         return y.reshape(*batch, *y.shape[1:]).to(x.dtype)
 
     return kernel
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    *,
+    transposed: bool = False,
+) -> Tensor:
+    """torch's convolution, with the process's settings but for TF32, which it has cuDNN use by default."""
+    cudnn = torch.backends.cudnn
+    return torch._convolution(
+        x,
+        weight,
+        bias,
+        stride,
+        padding,
+        dilation,
+        transposed,
+        output_padding=(0,) * len(stride),
+        groups=groups,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic or torch.are_deterministic_algorithms_enabled(),
+        cudnn_enabled=cudnn.enabled,
+        allow_tf32=False,
+    )
 
 
 def _split(x: Tensor, rank: int) -> tuple[torch.Size, torch.Size]:
@@ -99,13 +129,13 @@ def deconvolution(context: LayerContext) -> Kernel:
     if mode.startswith("SAME"):
         pre, post = same_trimming(window, stride, mode)
     rank = len(stride)
-    deconvolve = F.conv_transpose2d if rank == 2 else F.conv_transpose3d
+    zeros = (0,) * rank
     groups = context["num_groups"]
 
     def kernel(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         weight, bias = operands.of(weight, bias)
         batch, item = _split(x, rank)
-        y = deconvolve(widen(x).reshape(-1, *item), weight, bias, stride, 0, 0, groups, dilation)
+        y = convolve(widen(x).reshape(-1, *item), weight, bias, stride, zeros, dilation, groups, transposed=True)
         for dim, (before, after) in enumerate(zip(pre, post, strict=True), start=2):
             y = y.narrow(dim, before, y.shape[dim] - before - after)
         return y.reshape(*batch, *y.shape[1:]).to(x.dtype)

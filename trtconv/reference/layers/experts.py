@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trtconv.reference.graph import DataType
-from trtconv.reference.layers.precision import widen
+from trtconv.reference.layers.precision import matmul, widen
 from trtconv.reference.layers.quantization import encode
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 
@@ -39,7 +39,7 @@ def mixture_of_experts(context: LayerContext) -> Kernel:
         scale: Tensor | None = None,
     ) -> Tensor:
         def linear(tokens: Tensor, weight: Tensor, bias: Tensor | None, expert: int) -> Tensor:
-            y = tokens @ widen(weight[expert])
+            y = matmul(tokens, widen(weight[expert]))
             return y if bias is None else y + widen(bias[expert])
 
         tokens, chosen = widen(x).flatten(0, -2), experts.flatten(0, -2)

@@ -7,9 +7,8 @@ torch has no half-precision CPU kernel.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -30,30 +29,26 @@ def to_fp8(x: Tensor) -> Tensor:
     return x.float().clamp(-_FP8_MAX, _FP8_MAX).to(torch.float8_e4m3fn)
 
 
-@contextlib.contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Keep TF32 out of fp32 products on CUDA, where torch's convolutions use it by default.
+def product(function: Callable[..., Tensor], *factors: Tensor) -> Tensor:
+    """A product, with fp32 factors as they are: where the process lets cuBLAS round them to TF32, in float64.
 
-    The settings are the process's own, so they are put back as they were.
+    The settings are the process's own: they are read, and stay.
     """
-    settings = _product_settings() if device.type == "cuda" else []
-    before = [getattr(owner, name) for owner, name, _ in settings]
-    try:
-        for owner, name, value in settings:
-            setattr(owner, name, value)
-        yield
-    finally:
-        for (owner, name, _), value in zip(settings, before, strict=True):
-            setattr(owner, name, value)
+    first = factors[0]
+    if first.is_cuda and first.dtype is torch.float32 and _is_tf32_allowed():
+        return function(*(factor.double() for factor in factors)).float()
+    return function(*factors)
 
 
-def _product_settings() -> list[tuple[Any, str, object]]:
-    """What to set for full precision: objects, names and values."""
-    backends = torch.backends
-    if hasattr(backends.cudnn, "conv"):  # torch 2.9 and later, which object to the older settings
-        owners = (backends.cuda.matmul, backends.cudnn.conv)
-        return [(owner, "fp32_precision", "ieee") for owner in owners]
-    return [(owner, "allow_tf32", False) for owner in (backends.cuda.matmul, backends.cudnn)]
+matmul = functools.partial(product, torch.matmul)
+
+
+def _is_tf32_allowed() -> bool:
+    settings = torch.backends.cuda.matmul
+    # torch 2.9 and later object to the older setting where the newer one is used.
+    if hasattr(torch.backends.cudnn, "conv"):
+        return settings.fp32_precision not in ("ieee", "none")
+    return bool(settings.allow_tf32)
 
 
 # The halfway points between the eight magnitudes of FP4 E2M1; a tie goes to the even pattern.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
-from trtconv.reference.layers.precision import LOW_PRECISION, widen
+from trtconv.reference.layers.precision import LOW_PRECISION, matmul, product, widen
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 
 
@@ -18,7 +20,7 @@ def matrix_multiply(context: LayerContext) -> Kernel:
     """
     left_op, right_op = context["op0"], context["op1"]
     if left_op == right_op == "NONE" and context.input_type(0).dtype.carrier not in LOW_PRECISION:
-        return torch.matmul
+        return matmul
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         left, right = widen(a), widen(b)
@@ -30,7 +32,7 @@ def matrix_multiply(context: LayerContext) -> Kernel:
             right = right.mT
         elif right_op == "VECTOR":
             right = right.unsqueeze(-1)
-        y = torch.matmul(left, right)
+        y = matmul(left, right)
         if right_op == "VECTOR":
             y = y.squeeze(-1)
         if left_op == "VECTOR":
@@ -44,4 +46,5 @@ def matrix_multiply(context: LayerContext) -> Kernel:
 def einsum(context: LayerContext) -> Kernel:
     """Summation by an equation of lower-case letters; repeated letters of one input take its diagonal."""
     equation = context["equation"].replace(" ", "")
-    return lambda *inputs: torch.einsum(equation, *map(widen, inputs)).to(inputs[0].dtype)
+    contract = functools.partial(torch.einsum, equation)
+    return lambda *inputs: product(contract, *map(widen, inputs)).to(inputs[0].dtype)
