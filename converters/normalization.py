@@ -13,7 +13,7 @@ from trtconv.capture.trace import is_activation
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network, axes_mask
 from trtconv.registry import converter
-from trtconv.sizes import Size
+from trtconv.sizes import Size, product
 
 aten = torch.ops.aten
 
@@ -65,10 +65,24 @@ def batch_norm_with_new_statistics(
     momentum: float,
     eps: float,
 ) -> Any:
-    """Without training the statistics stay what they are."""
-    if training:
+    """Without training the statistics stay what they are; else they follow the batch's mean and unbiased variance."""
+    if not training:
+        return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None, running_mean, running_var
+    if not is_activation(running_mean):
         raise UnsupportedArgumentError("it updates its running statistics; call eval() on the module")
-    return _affine(net, x, weight, bias, running_mean, running_var, eps), None, None, running_mean, running_var
+    axes = [axis for axis in range(len(net.shape(x))) if axis != 1]
+    wide = net.cast(x, torch.float32)
+    mean = net.reduce(wide, trt.ReduceOperation.AVG, axes, True)
+    distance = net.sub(wide, mean)
+    square = net.reduce(net.mul(distance, distance), trt.ReduceOperation.SUM, axes, False)
+    count = net.cast(net.tensor(net.size_tensor([product(net.shape(x)[axis] for axis in axes)])), torch.float32)
+
+    def followed(running: Any, value: Any) -> Any:
+        value = net.reshape(value, net.shape(running))
+        return net.cast(net.add(net.mul(running, 1 - momentum), net.mul(value, momentum)), net.dtype(running))
+
+    statistics = followed(running_mean, mean), followed(running_var, net.div(square, net.sub(count, 1)))
+    return *batch_norm_without_statistics(net, x, weight, bias, True, momentum, eps), *statistics
 
 
 @converter(aten._native_batch_norm_legit.no_stats)

@@ -66,6 +66,7 @@ ROWS, COLUMNS = torch.tensor([0, 2, -1]), torch.tensor([4, -5, 1])
     case(torch.take_along_dim, (2, 3, 5), Ints((7,), 0, 30), id="take_along_dim-flat", dtypes=ONE),
     case(lambda x, i: torch.ops.aten._unsafe_index(x, [None, i]), X, I3, id="unsafe", dtypes=ONE),
     case(torch.take, (2, 3, 5), Ints((2, 2), 0, 30), dtypes=ONE),
+    case(lambda x, i: x.narrow(1, i, 2), X, Ints((), 0, 2), id="narrow", dtypes=ONE),
 )
 def test_reading(function, inputs, dtype):
     check(function, inputs, dtype)

@@ -28,6 +28,13 @@ def each_reduction(function, *inputs, name, dtypes=ONE, **options):
     each_reduction(F.smooth_l1_loss, X, X, name="smooth_l1", dtypes=FLOATS, beta=0.7),
     case(lambda x, y: F.smooth_l1_loss(x, y, beta=0.0), X, X, id="smooth_l1-0", dtypes=ONE),
     each_reduction(F.huber_loss, X, X, name="huber", dtypes=FLOATS, delta=0.7),
+    each_reduction(F.gaussian_nll_loss, X, X, UNIT, name="gaussian_nll", full=True),
+    case(
+        lambda x, y, v: F.gaussian_nll_loss(x, y, v, eps=0.3), X, X, Uniform((B, 3)), id="gaussian_nll-rows", dtypes=ONE
+    ),
+    case(
+        lambda x, y: F.gaussian_nll_loss(x, y, torch.full(x.shape, 0.5)), X, X, id="gaussian_nll-constant", dtypes=ONE
+    ),
     each_reduction(F.binary_cross_entropy, UNIT, UNIT, name="bce", dtypes=FLOATS),
     static_without(
         takes_symbols(F.binary_cross_entropy, X, X, X),

@@ -4,7 +4,11 @@ import torch.nn.functional as F
 from cases import B, Uniform, case, cases, check
 from torch import nn
 
+import trtconv
 from trtconv import ConversionError
+from trtconv.inspect import compare
+
+aten = torch.ops.aten
 
 FLOAT = (torch.float32,)
 X = (B, 4, 6, 5)
@@ -169,3 +173,40 @@ def test_normalization(function, inputs, dtype):
 )
 def test_decomposed_normalization(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+class Follows(nn.Module):
+    """A norm by its input, whose statistics are inputs that it writes to."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x, mean, var):
+        y = self.norm(x, mean, var, momentum=0.3)
+        return y, mean, var
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda x, mean, var, momentum: F.batch_norm(x, mean, var, training=True, momentum=momentum),
+        lambda x, mean, var, momentum: F.instance_norm(x, mean, var, momentum=momentum),
+        lambda x, mean, var, momentum: aten._native_batch_norm_legit(x, None, None, mean, var, True, momentum, 1e-5)[0],
+    ],
+    ids=["batch", "instance", "operator"],
+)
+def test_statistics_that_are_inputs_follow(norm):
+    module = Follows(norm)
+
+    def inputs():
+        return torch.randn(3, 4, 5) + 1, torch.randn(4), torch.rand(4)
+
+    converted = trtconv.convert(module, inputs())
+    given = inputs()
+    own, written = (tuple(map(torch.clone, given)) for _ in range(2))
+    module(*own), converted(*written)
+    assert compare(module, converted, given).correct
+    assert not torch.equal(own[1], given[1])
+    for expected, result in zip(own, written, strict=True):
+        torch.testing.assert_close(result, expected)

@@ -174,3 +174,25 @@ def test_extremes(function, inputs, dtype):
 )
 def test_moments_and_norms(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+@cases(
+    case(lambda x, f, a: torch.cov(x, fweights=f, aweights=a), (3, 5), Ints((5,), 1, 4), Uniform((5,)), dtypes=ONE),
+    case(lambda x, f: x.cov(fweights=f, correction=2), (3, 5), Ints((5,), 1, 4), id="cov-numbers", dtypes=ONE),
+    case(lambda x, a: torch.cov(x, aweights=a, correction=0), (5,), Uniform((5,)), id="cov-vector", dtypes=ONE),
+    case(lambda x: torch.cov(x, aweights=torch.tensor([0.5, 2, 1])), (2, 3), id="cov-constant", dtypes=ONE),
+    case(torch.corrcoef, (3, 5), dtypes=ONE),
+)
+def test_covariance(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+@cases(
+    case(lambda x: torch.cat([x[:0], x[:0]]).sum(), (3, 5), id="sum", dtypes=ONE),
+    case(lambda x: (x[:, :0] @ x[:0], x[:0].repeat(2, 3)), (3, 3), id="matmul", dtypes=ONE),
+    case(lambda x: torch.nonzero_static(x, size=4), (3, 0, 5), id="input", dtypes=ONE),
+    case(lambda x, y: torch.cat([x, y], 1), (3, 0), (3, 2), id="with-others", dtypes=ONE),
+    case(lambda x: x.expand(0, 3) + 1, (3,), id="result", dtypes=ONE),
+)
+def test_tensors_without_elements(function, inputs, dtype):
+    check(function, inputs, dtype)

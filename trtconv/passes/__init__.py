@@ -15,6 +15,7 @@ from trtconv.graph import check
 from trtconv.passes.complex_numbers import use_real_numbers
 from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.decompositions import decompose
+from trtconv.passes.empty_tensors import fold_empty_tensors
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
 from trtconv.passes.rtx_1_6_constants import fold_integer_products
@@ -28,6 +29,7 @@ from trtconv.reference.graph import Graph
 
 TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
     take_constants_to_cpu,
+    fold_empty_tensors,
     fold_batch_norm,
     use_real_numbers,
     decompose,
