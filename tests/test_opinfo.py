@@ -22,14 +22,7 @@ REASONS = {
         linalg.pinv.singular linalg.polar linalg.qr linalg.svd linalg.svdvals lu lu_solve lu_unpack matrix_exp norm.nuc
         ormqr pinverse qr svd""",
     "its matrix is large": "linalg.tensorinv",
-    "it is a special function": """
-        digamma i0 igamma igammac lgamma mvlgamma.mvlgamma_p_1 mvlgamma.mvlgamma_p_3 mvlgamma.mvlgamma_p_5
-        polygamma.polygamma_n_0 polygamma.polygamma_n_1 polygamma.polygamma_n_2 polygamma.polygamma_n_3
-        polygamma.polygamma_n_4 special.airy_ai special.bessel_j0 special.bessel_j1 special.bessel_y0 special.bessel_y1
-        special.erfcx special.i0e special.i1 special.i1e special.log_ndtr special.modified_bessel_i0
-        special.modified_bessel_i1 special.modified_bessel_k0 special.modified_bessel_k1 special.ndtri
-        special.polygamma.special_polygamma_n_0 special.scaled_modified_bessel_k0 special.scaled_modified_bessel_k1
-        special.spherical_bessel_j0 special.zeta""",
+    "it is a special function of two numbers": "igamma igammac",
     "its tensors are sparse": "sparse.mm.reduce",
     "it takes the bits of numbers": "frexp hash_tensor nextafter",
     "it belongs to a gradient": """
