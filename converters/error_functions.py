@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide
 from trtconv.converters.fitted import Piece, equal, evaluate, less, where
 from trtconv.converters.unary import log1p, unary
@@ -55,6 +56,21 @@ def erfcx(net: Network, x: Any) -> Any:
     return where(net, less(net, x, 0), below, above)
 
 
+def _bell(net: Network, x: Any) -> Any:
+    """e^(-x^2) with x = a + b, where a has few digits: the square of x itself would be rounded."""
+    a = net.mul(unary(net, net.mul(x, 64), "ROUND"), 1 / 64)
+    rest = net.mul(net.sub(x, a), net.add(x, a))
+    square, rest = (unary(net, each, "NEG") for each in (net.mul(a, a), rest))
+    return net.mul(unary(net, square, "EXP"), unary(net, rest, "EXP"))
+
+
+def _erfc(net: Network, x: Any) -> Any:
+    """1 - erf(x), and where that leaves few digits e^(-x^2) times the scaled function"""
+    size = net.elementwise(x, 12, trt.ElementWiseOperation.MIN)  # beyond it is 0
+    tail = net.mul(erfcx(net, size), _bell(net, size))
+    return where(net, less(net, x, 0.5), net.sub(1, unary(net, x, "ERF")), tail)
+
+
 def _log_ndtr(net: Network, x: Any) -> Any:
     """log(erfc(-x / sqrt(2)) / 2); of x > -1 by what is missing to 1, else without the exponential of -x^2 / 2"""
     size = net.mul(unary(net, x, "ABS"), math.sqrt(0.5))
@@ -81,6 +97,7 @@ def _ndtri(net: Network, p: Any) -> Any:
 
 
 FUNCTIONS: dict[Any, Callable[[Network, Any], Any]] = {
+    aten.erfc.default: _erfc,
     aten.special_erfcx.default: erfcx,
     aten.special_log_ndtr.default: _log_ndtr,
     aten.special_ndtri.default: _ndtri,

@@ -154,7 +154,6 @@ FORMULAS: dict[Any, Callable[[Network, Any], Any]] = {
     aten.log2.default: lambda net, x: net.mul(unary(net, x, "LOG"), 1 / math.log(2)),
     aten.log10.default: lambda net, x: net.mul(unary(net, x, "LOG"), 1 / math.log(10)),
     aten.rsqrt.default: lambda net, x: unary(net, unary(net, x, "SQRT"), "RECIP"),
-    aten.erfc.default: lambda net, x: net.sub(1, unary(net, x, "ERF")),
     aten.erfinv.default: _erfinv,
     aten.sinc.default: _sinc,
     aten.angle.default: _angle,

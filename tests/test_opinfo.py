@@ -25,14 +25,9 @@ REASONS = {
     "it is a special function of two numbers": "igamma igammac",
     "its tensors are sparse": "sparse.mm.reduce",
     "it takes the bits of numbers": "frexp hash_tensor nextafter",
-    "it belongs to a gradient": """
-        _softmax_backward_data max_pool2d_with_indices_backward native_dropout_backward""",
-    "it updates statistics": "_batch_norm_with_update",
     "it resizes a tensor in place": "resize_as_",
     "no converter has been written": """
-        _chunk_cat _segment_reduce.lengths _segment_reduce.offsets _unsafe_masked_index
-        _unsafe_masked_index_put_accumulate as_strided.partial_views as_strided_scatter linspace.tensor_overload
-        logspace.tensor_overload nn.functional.multi_margin_loss nn.functional.multilabel_margin_loss
+        _segment_reduce.lengths _segment_reduce.offsets as_strided.partial_views as_strided_scatter
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu""",
 }
 """By reasons, the operators of which no sample converts."""
@@ -46,8 +41,7 @@ IN_PART = {
         linalg.matrix_norm linalg.matrix_rank linalg.matrix_rank.hermitian linalg.solve_ex linalg.tensorsolve""",
     "its tensors may be large": "argsort msort sort",
     "some releases compose it of operators whose results are as large as values say": "combinations repeat_interleave",
-    "arguments that may be tensors decide what is computed": """
-        cov nanquantile narrow quantile tensor_split""",
+    "arguments that may be tensors decide what is computed": "cov nanquantile narrow quantile tensor_split",
     "its tensors may be empty": "nn.functional.linear repeat searchsorted tile",
     "no converter has been written": """
         nn.functional.linear_cross_entropy.chunked nn.functional.linear_cross_entropy.chunked_none""",
