@@ -106,7 +106,7 @@ class Network(Definition):
         layer = self.add_shuffle(x)
         layer.zero_is_placeholder = False
         dynamic = [size for size in shape if not is_static(size)]
-        if len(dynamic) > 1 or (dynamic and 0 in shape):
+        if len(dynamic) > 1 or (dynamic and any(is_static(size) and size == 0 for size in shape)):
             layer.set_input(1, self.size_tensor(shape))
         else:  # one unknown size follows from the others
             layer.reshape_dims = tuple(size if is_static(size) else -1 for size in shape)

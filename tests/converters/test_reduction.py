@@ -1,6 +1,6 @@
 import torch
 import torch.nn.functional as F
-from cases import B, Bools, Ints, Uniform, case, cases, check
+from cases import B, Bools, Ints, Uniform, case, cases, check, check_sizes
 
 X = (B, 3, 5)
 ONE = (torch.float32,)
@@ -196,3 +196,7 @@ def test_covariance(function, inputs, dtype):
 )
 def test_tensors_without_elements(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+def test_of_a_part_of_which_some_sizes_leave_nothing():
+    check_sizes(lambda x: (x[1:] > 0).all(), (2, 5), (1, 7), (3, 1))
