@@ -48,11 +48,38 @@ class Branches(nn.Module):
         return y.relu()
 
 
+class KeepsAState(nn.Module):
+    """What the last call left, as tensors or not there before the first call."""
+
+    def __init__(self, state):
+        super().__init__()
+        self.state = state
+
+    def forward(self, x):
+        if self.state is None:
+            self.state = torch.zeros(3)
+        self.state = self.state + x[0]
+        return x.relu() + self.state
+
+
+class CountsInTensors(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.step = torch.zeros(())
+
+    def forward(self, x):
+        self.step = self.step + 1
+        return x.relu() * self.step
+
+
 FROZEN = {
     "counter": (Counts(), "step (0, then 1)"),
     "inside": (CountsInside(nn.ReLU(), Counts()), "1.step (0, then 1)"),
     "random": (DrawsFromPython(), "random numbers"),
     "numpy": (DrawsFromNumpy(), "random numbers"),
+    "state": (KeepsAState(torch.zeros(3)), "state (float32[3], then float32[3])"),
+    "later-state": (KeepsAState(None), "state (None, then float32[3])"),
+    "tensor": (CountsInTensors(), "step (float32[], then float32[])"),
     "branch": (Branches(), "started (False, then True)"),
 }
 
@@ -77,16 +104,18 @@ def test_values_that_differ_from_call_to_call_are_told(name, dynamic_shapes):
 class CountsForNothing(nn.Module):
     def __init__(self):
         super().__init__()
-        self.calls, self.size, self.table = 0, None, None
+        self.calls, self.size, self.table, self.shown, self.scale = 0, None, None, None, torch.ones(3)
 
     def forward(self, x):
         self.calls += 1
         self.size = x.shape[-1]
         if self.table is None:
             self.table = torch.arange(3.0)
+        self.shown = x * 2
+        self.scale = self.scale.to(torch.float64)
         random.random()
         numpy.random.rand()
-        return x * self.table
+        return x * self.table * self.scale.to(x.dtype)
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def test_torchs_classes_are_taken_whole(clean, target):
     @trtconv.tensorrt_converter(target)
     def convert_conv(ctx):
         module, x = ctx.method_args
-        seen.append(module)
+        seen.append((type(module), module.out_channels))
         kernel, bias = (each.detach().numpy() for each in (module.weight, module.bias))
         layer = ctx.network.add_convolution_nd(x._trt, module.out_channels, module.kernel_size, kernel, bias)
         ctx.method_return._trt = layer.get_output(0)
@@ -334,7 +334,7 @@ def test_torchs_classes_are_taken_whole(clean, target):
     module, x = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU()), torch.randn(1, 2, 5, 5)
     forward = nn.Conv2d.forward.__code__
     torch.testing.assert_close(trtconv.convert(module, x)(x), module(x))
-    assert seen == [module[0]] and nn.Conv2d.forward.__code__ is forward
+    assert seen == [(nn.Conv2d, 3)] and nn.Conv2d.forward.__code__ is forward
 
 
 def test_a_function_of_torchs_that_its_modes_do_not_see(clean):

@@ -4,6 +4,7 @@ import linecache
 import logging
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import traceback
@@ -11,6 +12,7 @@ import traceback
 import pytest
 import torch
 import torchvision
+from cases import Function
 from torch import nn
 
 import trtconv
@@ -101,6 +103,72 @@ def test_a_faulty_converter_is_named_itself(clean, converter):
     assert "test_messages.py" in text
     assert "relu" in text
     assert "exp" not in text
+
+
+def test_a_layer_that_tensorrt_refuses_is_told_by_line_and_converter(clean):
+    @trtconv.tensorrt_converter("torch.relu")
+    def adds_none(ctx):
+        ctx.method_return._trt = ctx.network.add_convolution_nd(ctx.method_args[0]._trt, 1, (3,), trt.Weights())
+
+    lines = str(message(nn.ReLU())).splitlines()
+    assert re.fullmatch(
+        r"The layer is added at \S+:\d+, by the converter of torch\.relu, .*adds_none \(.*\)", lines[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Linear(3, 4).half(),
+        lambda: nn.ConvTranspose1d(2, 4, 1).half(),
+        lambda: Function(lambda x: x @ torch.ones(3, 4).half()),
+        lambda: Function(lambda x: torch.addmm(torch.ones(4), x, torch.ones(3, 4).half())),
+    ],
+    ids=["linear", "convolution", "matmul", "addmm"],
+)
+def test_operands_of_several_dtypes_are_told(make):
+    """Of stand-ins, PyTorch takes them."""
+    assert re.search(r"test_messages\.py:\d+.*: PyTorch takes tensors of one dtype here, not", str(message(make())))
+
+
+ARGUMENTS = {
+    "too-many": ([torch.ones(3)] * 4, {}, "too many positional arguments; {takes}, and there came 4 by position"),
+    "missing": ([torch.ones(3)], {"scale": 1.0}, "missing a .*'mask'; {takes}, and there came 1 by position, scale"),
+    "unknown": ([torch.ones(3)], {"masks": 1.0}, "missing a .*'mask'; {takes}, and there came 1 by position, masks"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_arguments_that_the_forward_does_not_take(name):
+    class Masks(nn.Module):
+        def forward(self, x, mask, scale=2.0):
+            return x * mask * scale
+
+    args, kwargs, words = ARGUMENTS[name]
+    with pytest.raises(TypeError, match=words.format(takes=r"the forward takes \(x, mask, scale=\.\.\.\)")) as error:
+        trtconv.convert(Masks(), args, kwargs)
+    assert {pathlib.Path(each).name for each in frames(error.value)} == {"test_messages.py", "shortened.py"}
+
+
+def test_a_random_number_that_python_reads_is_told_as_such():
+    error = message(lambda_module(lambda x: x * torch.rand(1).item()))
+    assert "random tensor (item of float32[1])" in str(error) and "depends" not in str(error)
+    error = message(lambda_module(lambda x: x * (x + torch.rand(3)).sum().item()))
+    assert "depends on an input" in str(error)
+
+
+@pytest.mark.parametrize("new", [lambda h, x: h + x.sum(0), lambda h, x: h + 1], ids=["of-inputs", "of-constants"])
+def test_a_buffer_that_is_replaced_is_told_by_its_line(new):
+    class Replaces(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("h", torch.zeros(3))
+
+        def forward(self, x):
+            self.h = new(self.h, x)
+            return x + self.h
+
+    assert re.match(r"\S*test_messages\.py:\d+: the forward pass writes to h:", str(message(Replaces())))
 
 
 def test_a_refused_write_names_the_buffer_and_its_line():

@@ -172,3 +172,32 @@ def test_a_converter_that_decides_by_a_dynamic_size_is_refused(clean):
     shapes = {"input": {0: trtconv.Dim(1, 4)}}
     with pytest.raises(trtconv.BuildError, match=r"the converter of torch\.relu decides by a dynamic size"):
         trtconv.convert(nn.ReLU(), torch.randn(3, 3), dynamic_shapes=shapes)
+
+
+class Pair(nn.Module):
+    """Its converter reads a child's weights, and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 4)
+        self.register_buffer("scale", torch.rand(1, 4))
+
+    def forward(self, x):
+        return self.inner(x) * self.scale
+
+
+def test_the_weights_of_a_module_that_is_taken_whole_are_tensors_of_the_network(clean):
+    @trtconv.tensorrt_converter(Pair)
+    def convert_pair(ctx):
+        module, x = ctx.method_args
+        flat, transposed = trt.MatrixOperation.NONE, trt.MatrixOperation.TRANSPOSE
+        layer = ctx.network.add_matrix_multiply(x._trt, flat, module.inner.weight._trt, transposed)
+        bias = ctx.network.add_shuffle(module.inner.bias._trt)
+        bias.reshape_dims = (1, 4)
+        layer = ctx.network.add_elementwise(layer.get_output(0), bias.get_output(0), trt.ElementWiseOperation.SUM)
+        layer = ctx.network.add_elementwise(layer.get_output(0), module.scale._trt, trt.ElementWiseOperation.PROD)
+        ctx.method_return._trt = layer.get_output(0)
+
+    module, x = Pair(), torch.randn(2, 3)
+    torch.testing.assert_close(trtconv.convert(module, x)(x), module(x))
+    assert not hasattr(module.inner.weight, "_trt")

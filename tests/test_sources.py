@@ -142,5 +142,8 @@ TRANSFORMED = {
 
 @pytest.mark.parametrize("function", TRANSFORMED.values(), ids=TRANSFORMED)
 def test_transformations_are_refused_in_a_sentence(function):
-    with pytest.raises(trtconv.CaptureError, match=r"takes derivatives or runs a transformation of torch\.func"):
+    with pytest.raises(
+        trtconv.CaptureError,
+        match=r"\.py:\d+: .* takes derivatives or runs a transformation of torch\.func",
+    ):
         trtconv.convert(Function(function), torch.randn(3))

@@ -26,6 +26,16 @@ KINDS = {
 """How a parameter takes its argument, by the name of the kind."""
 
 
+class _Some:
+    """A default, whatever it is."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_SOME = _Some()
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """A parameter of a module's forward.
@@ -75,7 +85,7 @@ class Parameters:
     def _python(self) -> inspect.Signature:
         return inspect.Signature(
             [
-                inspect.Parameter(each.name, KINDS[each.kind], default=None if each.is_optional else inspect._empty)
+                inspect.Parameter(each.name, KINDS[each.kind], default=_SOME if each.is_optional else inspect._empty)
                 for each in self.all
             ]
         )
@@ -96,7 +106,7 @@ class Parameters:
         Raises:
             TypeError: the forward doesn't take them.
         """
-        bound = self._python.bind(*args, **kwargs)
+        bound = self._bound(args, kwargs)
         return bound.args, bound.kwargs
 
     def with_defaults(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -105,11 +115,18 @@ class Parameters:
         Raises:
             TypeError: the forward doesn't take them.
         """
-        bound = self._python.bind(*args, **kwargs)
+        bound = self._bound(args, kwargs)
         for each in self.all:
             if each.default is not None and each.name not in bound.arguments:
                 bound.arguments[each.name] = each.default.fill(())
         return bound.args, bound.kwargs
+
+    def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        try:
+            return self._python.bind(*args, **kwargs)
+        except TypeError as error:
+            came = ", ".join([f"{len(args)} by position", *kwargs])
+            raise TypeError(f"{error}; the forward takes {self._python}, and there came {came}") from None
 
     def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         """Bound arguments with the names of the parameters that take them.

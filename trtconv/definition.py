@@ -11,8 +11,10 @@ from typing import Any
 
 import sympy
 import torch
+from torch._ops import OpOverload
 
 from trtconv import tensorrt as trt
+from trtconv.capture.names import canonical_name
 from trtconv.capture.trace import Call, Origin, is_activation
 from trtconv.dtypes import name_of, to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
@@ -249,6 +251,7 @@ class Definition:
 def describe(call: Call) -> str:
     """A call as an error shows it: its function, and what it was given."""
     given = [f"{name_of(t.dtype)}{list(t.shape)}" for t in call.input_tensors()]
-    name = call.origin.function or str(call.target)
-    inner = f" (as {call.target})" if call.origin.function.rpartition(".")[2] not in str(call.target) else ""
+    target = str(call.target) if isinstance(call.target, OpOverload) else canonical_name(call.target)
+    name = call.origin.function or target
+    inner = f" (as {target})" if call.origin.function.rpartition(".")[2] not in target else ""
     return f"{name}({', '.join(given)}){inner}"

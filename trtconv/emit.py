@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from trtconv.reference.graph import Graph
 from trtconv.registry import Converter
 from trtconv.shortened import raised_at
 from trtconv.sizes import Size, expression, is_static, settled
+from trtconv.structure import map_leaves
 
 
 def emit(
@@ -132,13 +133,13 @@ def _convert(network: Network, call: Call) -> None:
         line = raised_at(error)
         where = f" at {line}" if line else ""
         raise ConverterError(
-            f"{call.origin}: {describe(call)}: {_named(converter)} raised{where} {type(error).__name__}: {error}"
+            f"{call.origin}: {describe(call)}: {_named(converter)}, raised{where} {type(error).__name__}: {error}"
         ) from error
     _check_outputs(network, call, converter)
 
 
 def _named(converter: Converter) -> str:
-    return f"the converter of {converter.key}, {registry.describe(converter.function)},"
+    return f"the converter of {converter.key}, {registry.describe(converter.function)}"
 
 
 def _check_complete(network: Network, call: Call, readers: Mapping[int, list[Call]], outputs: list[Any]) -> None:
@@ -158,9 +159,9 @@ def _incomplete(call: Call, what: str) -> ConversionError:
     converter = registry.find(call.target)
     assert converter is not None  # it has run
     if not converter.uses_context:
-        return UnsupportedArgumentError(f"{call.origin}: {_named(converter)} can't give {what}")
+        return UnsupportedArgumentError(f"{call.origin}: {_named(converter)}, can't give {what}")
     return ConverterError(
-        f"{call.origin}: {_named(converter)} set no _trt for {what}; set _trt of each tensor in ctx.method_return "
+        f"{call.origin}: {_named(converter)}, set no _trt for {what}; set _trt of each tensor in ctx.method_return "
         "to the TensorRT tensor that holds it"
     )
 
@@ -171,6 +172,20 @@ def _check_dtypes(call: Call) -> None:
             to_trt(value.dtype)
         except TypeError as error:
             raise UnsupportedArgumentError(f"its result is {_type_of(value)}, and {error}") from error
+    kinds = list(dict.fromkeys(name_of(each.dtype) for each in call.input_tensors()))
+    if len(kinds) > 1 and canonical_name(call.target) in _PRODUCTS:
+        raise UnsupportedArgumentError(
+            f"PyTorch takes tensors of one dtype here, not {' and '.join(kinds)}: cast one of them, or convert with an "
+            "example input of the weights' dtype"
+        )
+
+
+_PRODUCTS = {
+    *("torch.nn.functional.linear", "torch.matmul"),
+    *(f"torch.{name}" for name in ("mm", "mv", "dot", "addmm", "addmv")),
+    *(f"torch.ops.aten.{name}.default" for name in ("mm", "mv", "dot", "addmm", "addmv", "convolution")),
+}
+"""PyTorch checks that all operands have one dtype only where they have values."""
 
 
 def _run(converter: Converter, network: Network, call: Call) -> Any:
@@ -208,7 +223,8 @@ class Context:
 
     Attributes:
         network: The network; its `add_*` methods are those of `trt.INetworkDefinition`.
-        method_args: The call's positional arguments; tensors have their TensorRT tensor as `_trt`.
+        method_args: The call's positional arguments; tensors have their TensorRT tensor as `_trt`, the weights of
+            modules too.
         method_kwargs: The call's keyword arguments, likewise.
         method_return: The call's result; the converter sets `_trt` of each tensor in it.
     """
@@ -242,7 +258,10 @@ def _run_with_context(converter: Converter, network: Network, call: Call) -> Non
         value._trt = network.tensor(value)  # type: ignore[attr-defined]  # the contract of such converters
         return value
 
-    args, kwargs = map_tensors(with_trt, (call.args, call.kwargs))
+    def module_with_trt(leaf: Any) -> Any:
+        return _with_weights(leaf, with_trt) if isinstance(leaf, torch.nn.Module) else leaf
+
+    args, kwargs = map_tensors(with_trt, map_leaves(module_with_trt, (call.args, call.kwargs)))
     for value in call.output_tensors():
         value._trt = None  # type: ignore[attr-defined]  # as above
     converter.function(Context(network, args, kwargs, call.output))
@@ -253,11 +272,23 @@ def _run_with_context(converter: Converter, network: Network, call: Call) -> Non
         if not isinstance(tensor, trt.ITensor):
             hint = "; a layer's tensor is layer.get_output(0)" if isinstance(tensor, trt.ILayer) else ""
             raise ConverterError(
-                f"{call.origin}: {_named(converter)} set _trt to {tensor!r}, which is no TensorRT tensor{hint}"
+                f"{call.origin}: {_named(converter)}, set _trt to {tensor!r}, which is no TensorRT tensor{hint}"
             )
         network.bind(value, tensor)
     if all(value._trt is None for value in call.output_tensors()):  # type: ignore[attr-defined]  # as above
         raise _incomplete(call, f"the result of {describe(call)}")
+
+
+def _with_weights(module: torch.nn.Module, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.nn.Module:
+    """A copy of a module and its children in which `function(tensor)` stands for each parameter and buffer."""
+    result: torch.nn.Module = object.__new__(type(module))
+    result.__dict__.update(module.__dict__)
+    for name in ("_parameters", "_buffers"):
+        weights = getattr(module, name)
+        result.__dict__[name] = {key: weight if weight is None else function(weight) for key, weight in weights.items()}
+    children = module._modules.items()
+    result.__dict__["_modules"] = {key: child and _with_weights(child, function) for key, child in children}
+    return result
 
 
 def _check_outputs(network: Network, call: Call, converter: Converter) -> None:
@@ -269,7 +300,7 @@ def _check_outputs(network: Network, call: Call, converter: Converter) -> None:
         shape, dtype = network.built_shape(tensor), network.dtype(tensor)
         if dtype is not value.dtype or not _fits(shape, value.shape):
             raise ConverterError(
-                f"{call.origin}: {_named(converter)} returned {name_of(dtype)}{list(shape)} for {describe(call)}, "
+                f"{call.origin}: {_named(converter)}, returned {name_of(dtype)}{list(shape)} for {describe(call)}, "
                 f"where torch returns {_type_of(value)}"
             )
 

@@ -16,6 +16,7 @@ ENVIRONMENT_VARIABLE = "TRTCONV_TRACEBACK"
 _ANSWERS = (ConversionError, EngineError, InputError, TensorRTNotFoundError)
 """What trtconv raises on purpose: the message is all that there is to know."""
 _CHECKS = (
+    "trtconv.arguments",
     "trtconv.conversion",
     "trtconv.dynamic",
     "trtconv.onnx",

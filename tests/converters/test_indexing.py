@@ -133,6 +133,7 @@ def assign(*place):
     case(writes(lambda x: x.__setitem__(x > 0, 0)), X, id="mask", dtypes=HALF),
     case(writes(lambda x, m: x.__setitem__(m, -1.5)), (2, 3, 5), Bools((2,)), id="mask-rows", dtypes=ONE),
     case(writes(lambda x, m, v: x.__setitem__(m, v)), X, Bools((B, 3)), (5,), id="mask-row-values", dtypes=ONE),
+    case(writes(lambda x, m, v: x.__setitem__(m.byte(), v)), X, Bools((B, 3)), (5,), id="mask-of-bytes", dtypes=ONE),
     case(
         writes(lambda x, m, v: x.__setitem__((slice(None), m), v)), X, Bools((3, 5)), (), id="mask-inside", dtypes=ONE
     ),
@@ -174,6 +175,7 @@ def test_places_that_python_reads_are_refused():
         trtconv.convert(Function(lambda x, i: x[int(i)]), (torch.randn(4, 2), torch.tensor(1)))
 
 
-def test_masks_that_pick_elements_are_refused():
-    with pytest.raises(trtconv.DataDependentError):
-        trtconv.convert(Function(lambda x: x[x > 0]), (torch.randn(4, 2),))
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8], ids=str)
+def test_masks_that_pick_elements_are_refused(dtype):
+    with pytest.raises(trtconv.DataDependentError, match="elements that a mask picks"):
+        trtconv.convert(Function(lambda x: x[(x > 0).to(dtype)]), (torch.randn(4, 2),))

@@ -121,10 +121,15 @@ class _Silence:
         self._level._silent -= 1
 
 
-def value_is_read(origin: Origin, reader: str, key: str, tensor: torch.Tensor) -> DataDependentError:
-    """The error for a value that Python reads by a method of this name, in a line that options call `key`."""
+def value_is_read(origin: Origin, reader: str, key: str, tensor: torch.Tensor, *, of_input: bool) -> DataDependentError:
+    """The error for a value that Python reads by a method of this name, in a line that options call `key`.
+
+    Args:
+        of_input: The value depends on an input; else it is random.
+    """
     shown = f"{name_of(tensor.dtype)}{list(tensor.shape)}"
-    return DataDependentError(_READS_VALUE.format(origin=origin, reader=reader, key=key, tensor=shown))
+    message = _READS_VALUE if of_input else _READS_RANDOM
+    return DataDependentError(message.format(origin=origin, reader=reader, key=key, tensor=shown))
 
 
 def _depends_on_values(func: OpOverload) -> bool:
@@ -136,6 +141,11 @@ _READS_VALUE = (
     "engine always runs the same layers, so the value can't decide what is computed. Convert the submodules "
     "around this line and leave the line in PyTorch, replace it by tensor operations (torch.where), or, if "
     "the value is always the same, say so: constant_values={{{key!r}: VALUE}}."
+)
+_READS_RANDOM = (
+    "{origin}: Python reads the value of a random tensor ({reader} of {tensor}), which is another one in each call. A "
+    "TensorRT engine always runs the same layers: make the value an input of the module, or say what it shall always "
+    "be: constant_values={{{key!r}: VALUE}}."
 )
 _ADVICE = "{origin}: {func}: {reason}. Or convert the submodules around this line and leave the line in PyTorch."
 _SHAPE_DEPENDS = (

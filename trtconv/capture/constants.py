@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.source import obstacle
 from trtconv.capture.stand_ins import fake_like
-from trtconv.capture.trace import Call, bind, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
 from trtconv.errors import CaptureError
 from trtconv.structure import as_plain
 
@@ -45,6 +45,7 @@ class Constants:
     def __init__(self) -> None:
         self._values: dict[int, torch.Tensor] = {}
         self._thunks: dict[int, tuple[OpOverload, tuple[Any, ...], dict[str, Any], Any]] = {}
+        self._origins: dict[int, Origin] = {}
         self._stand_ins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._read: list[torch.Tensor] = []
 
@@ -71,10 +72,17 @@ class Constants:
         """Tell whether every tensor in nested containers is a constant."""
         return all(self.is_constant(tensor) for tensor in tensors_in(structure))
 
-    def define(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def define(
+        self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, origin: Origin
+    ) -> None:
         """Say that `func(*args, **kwargs)`, all constants, computes the fake tensors in `output`."""
         for tensor in tensors_in(output):
             self._thunks.setdefault(id(tensor), (func, args, kwargs, output))
+            self._origins[id(tensor)] = origin
+
+    def origin(self, tensor: torch.Tensor) -> Origin | None:
+        """Where a constant was computed; None for one that was there."""
+        return self._origins.get(id(tensor))
 
     def count(self) -> int:
         """How many constants were computed of others so far."""
@@ -83,7 +91,7 @@ class Constants:
     def forget(self, count: int) -> None:
         """Forget the constants that were defined after the first `count`, and that Python read them."""
         for key in list(self._thunks)[count:]:
-            del self._thunks[key]
+            del self._thunks[key], self._origins[key]
             self._values.pop(key, None)
         self._read = [tensor for tensor in self._read if self.is_constant(tensor)]
 
@@ -116,6 +124,15 @@ class Constants:
                 result = func(*real_args, **real_kwargs)
             self._store(tensors_in(output), tensors_in(result))
         return self._values[id(tensor)]
+
+    def like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A real tensor like one that a call made: the value of a constant, else any values; a symbolic size is 1."""
+        if self.is_constant(tensor):
+            return self.value(tensor)
+        with _disable_current_modes():
+            shape = [size if isinstance(size, int) else 1 for size in tensor.shape]
+            some = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+            return some.add(1).to(tensor.device, tensor.dtype)
 
     def settled(self, tensor: torch.Tensor) -> torch.Tensor:
         """The value of a constant, and any other tensor as it is."""

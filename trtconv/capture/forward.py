@@ -17,7 +17,7 @@ from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
 from trtconv.capture.symbols import Symbols
-from trtconv.capture.trace import Call, Trace, live_calls
+from trtconv.capture.trace import Call, Origin, Trace, live_calls
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError, ConversionError
 from trtconv.structure import Nesting, Structure, take_apart
@@ -208,7 +208,8 @@ def _run_on(
                 written.append(place_among_inputs)
                 outputs.append(after)
         _check_unchanged(state, module, session, outputs)
-    return _Run(session, list(inputs.values()), outputs, structure, tuple(written), State.of(module))
+        left = State.of(module, lambda tensor: session.constants.like(session.value_of(tensor)))
+    return _Run(session, list(inputs.values()), outputs, structure, tuple(written), left)
 
 
 @contextmanager
@@ -269,13 +270,22 @@ def _check_unchanged(
     ]
     if not changed and not names:
         return
-    lines = dict.fromkeys(str(session.writes[each]) for each in changed if each in session.writes)
+    origins = [session.writes.get(each) for each in changed]
+    origins += [_made_at(session, buffers[name]) for name in names if name in replaced]
+    lines = dict.fromkeys(str(each) for each in origins if each)
     where = f"{', '.join(lines)}: " if lines else ""
     raise CaptureError(
         f"{where}the forward pass writes to {', '.join(names) or 'a tensor that it was not given'}: a converted module "
         "keeps no state between calls. Convert the submodules around the write, or make the state an input "
         "and an output of the module."
     )
+
+
+def _made_at(session: Session, tensor: torch.Tensor) -> Origin | None:
+    """Where a tensor was made, if a call of the code made it."""
+    fake = session.value_of(tensor)
+    made = (call.origin for call in session.calls if any(each is fake for each in call.output_tensors()))
+    return next(made, session.constants.origin(fake))
 
 
 @contextmanager

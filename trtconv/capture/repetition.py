@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils import _pytree as pytree
 
 from trtconv.capture.trace import Call, Trace, is_activation
+from trtconv.dtypes import name_of
 from trtconv.errors import ConversionError, FrozenValueWarning
 from trtconv.places import warn
 from trtconv.structure import PLAIN
@@ -26,7 +28,7 @@ class State:
     """What Python code may decide by that differs from call to call.
 
     Attributes:
-        attributes: The plain values that submodules hold, by module and name.
+        attributes: The plain values and the tensors that submodules hold, by module and name.
         generators: The states of Python's and numpy's random generators.
     """
 
@@ -34,13 +36,17 @@ class State:
     generators: tuple[Any, ...]
 
     @staticmethod
-    def of(module: torch.nn.Module) -> State:
-        """The state at the moment."""
+    def of(module: torch.nn.Module, real: Callable[[torch.Tensor], torch.Tensor] | None = None) -> State:
+        """The state at the moment; in a capture, `real` makes real what stands in for a tensor."""
+
+        def kept(value: Any) -> Any:
+            return real(value) if real is not None and isinstance(value, FunctionalTensor) else value
+
         attributes = {
-            (child, name): value
+            (child, name): kept(value)
             for child in module.modules()
             for name, value in child.__dict__.items()
-            if isinstance(value, PLAIN) and name != "training"
+            if isinstance(value, (*PLAIN, torch.Tensor)) and name != "training"
         }
         return State(attributes, (random.getstate(), *_numpy_state()))
 
@@ -58,7 +64,8 @@ class State:
     def described(self, later: State, paths: Mapping[torch.nn.Module, str]) -> str:
         """What moved, for a message."""
         said = [
-            f"{'.'.join(filter(None, (paths[child], name)))} ({self.attributes.get((child, name))!r}, then {value!r})"
+            f"{'.'.join(filter(None, (paths[child], name)))} ({_shown(self.attributes.get((child, name)))}, "
+            f"then {_shown(value)})"
             for (child, name), value in self._changed(later).items()
         ]
         if self.generators != later.generators:
@@ -121,8 +128,13 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         if is_activation(one) or is_activation(other):
             return is_activation(one) and is_activation(other) and one.shape == other.shape and one.dtype == other.dtype
-        return one is other or (one.dtype == other.dtype and one.shape == other.shape and _equal(one, other))
+        kinds = [(each.dtype, each.shape, each.device, each.layout) for each in (one, other)]
+        return one is other or (kinds[0] == kinds[1] and _equal(one, other))
     return type(one) is type(other) and bool(one == other or (one != one and other != other))
+
+
+def _shown(value: Any) -> str:
+    return f"{name_of(value.dtype)}{list(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:

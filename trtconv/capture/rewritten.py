@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils import _pytree as pytree
 
+from trtconv.capture.trace import Origin
 from trtconv.errors import CaptureError, DataDependentError
 
 DependsOnInput = Callable[[torch.Tensor], bool]
@@ -39,10 +40,10 @@ def take_along_dim(
 
 
 def getitem(depends: DependsOnInput, x: Any, key: Any) -> Any:
-    """torch reads the values of an index without axes, those of masks and of the bounds of slices."""
+    """torch reads the values of an index without axes, of masks and of the bounds of slices, and knows no bytes."""
     places = list(key) if isinstance(key, tuple) else [key]
-    if any(map(_has_tensor_bounds, places)):
-        return x[tuple(map(_with_known_bounds, places))]
+    if any(map(_needs_values, places)):
+        return x[tuple(map(_without_values, places))]
     indices = [each.nonzero().unbind(1) if _is_mask(each) and not depends(each) else (each,) for each in places]
     if any(index[0] is not place for index, place in zip(indices, places, strict=True)):
         return x[tuple(index for each in indices for index in each)]
@@ -54,10 +55,10 @@ def getitem(depends: DependsOnInput, x: Any, key: Any) -> Any:
 
 
 def setitem(depends: DependsOnInput, x: Any, key: Any, value: Any) -> Any:
-    """torch reads the value of an index without axes, and those of the bounds of slices."""
+    """torch reads the value of an index without axes, and of the bounds of slices, and knows no masks of bytes."""
     places = list(key) if isinstance(key, tuple) else [key]
-    if any(map(_has_tensor_bounds, places)):
-        x[tuple(map(_with_known_bounds, places))] = value
+    if any(map(_needs_values, places)):
+        x[tuple(map(_without_values, places))] = value
         return None
     number = _number(depends, places)
     if number is None:
@@ -106,11 +107,12 @@ def polygamma_(depends: DependsOnInput, input: torch.Tensor, n: int) -> Any:
     return input.copy_(input.polygamma(n))
 
 
-def transformed(depends: DependsOnInput, *args: Any, **kwargs: Any) -> Any:
+def transformed(origin: Callable[[], Origin], depends: DependsOnInput, *args: Any, **kwargs: Any) -> Any:
     """Functions of torch.func run their argument on tensors of a kind of their own, autograd needs a graph."""
     raise CaptureError(
-        "the forward pass takes derivatives or runs a transformation of torch.func (vmap, grad, vjp, jvp), which can't "
-        "be captured. Write vmap's function for a batch, derivatives as formulas, or leave this part in PyTorch"
+        f"{origin()}: the forward pass takes derivatives or runs a transformation of torch.func (vmap, grad, vjp, "
+        "jvp), which can't be captured. Write vmap's function for a batch, derivatives as formulas, or leave this "
+        "part in PyTorch"
     )
 
 
@@ -296,15 +298,18 @@ def transformer_encoder(
     return output if encoder.norm is None else encoder.norm(output)
 
 
-def _has_tensor_bounds(index: Any) -> bool:
-    return isinstance(index, slice) and any(
-        isinstance(each, torch.Tensor) for each in (index.start, index.stop, index.step)
-    )
+def _needs_values(index: Any) -> bool:
+    """Whether torch doesn't know this part of an index without values: bounds that are tensors, masks of bytes."""
+    if isinstance(index, slice):
+        return any(isinstance(each, torch.Tensor) for each in (index.start, index.stop, index.step))
+    return _is_mask(index) and index.dtype is torch.uint8
 
 
-def _with_known_bounds(index: Any) -> Any:
-    if not _has_tensor_bounds(index):
+def _without_values(index: Any) -> Any:
+    if not _needs_values(index):
         return index
+    if not isinstance(index, slice):
+        return index.bool()
     bounds = (index.start, index.stop, index.step)
     return slice(*(each.item() if isinstance(each, torch.Tensor) else each for each in bounds))
 
@@ -365,8 +370,12 @@ _OF_LIBRARIES: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
-def rewritten() -> dict[Any, Callable[..., Any]]:
-    """The functions to run instead of others: of torch, and of the libraries that are loaded."""
+def rewritten(origin: Callable[[], Origin]) -> dict[Any, Callable[..., Any]]:
+    """The functions to run instead of others: of torch, and of the libraries that are loaded.
+
+    Args:
+        origin: Tells where the call under way comes from.
+    """
     loaded = {
         getattr(sys.modules[module], name): function
         for module, functions in _OF_LIBRARIES.items()
@@ -374,7 +383,8 @@ def rewritten() -> dict[Any, Callable[..., Any]]:
         for name, function in functions.items()
         if hasattr(sys.modules[module], name)
     }
-    return {**REWRITTEN, **loaded}
+    located = functools.partial(transformed, origin)
+    return {each: located if way is transformed else way for each, way in {**REWRITTEN, **loaded}.items()}
 
 
 def rewritten_methods(module: torch.nn.Module) -> dict[Any, Callable[..., Any]]:

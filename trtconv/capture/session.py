@@ -29,7 +29,7 @@ from trtconv.capture.picked import PickedElements
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS
 from trtconv.capture.symbols import Symbols
-from trtconv.capture.trace import Call, Origin, map_tensors, tensors_in
+from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
 from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError
@@ -80,7 +80,7 @@ class Session:
         self.value_of = self._forms.value_of
         self._packed = PackedSequences(self.value_of, self._origin)
         self._picked = PickedElements(self.value_of, self._origin, self.calls)
-        others = {**rewritten(), **self._packed.functions(), **rewritten_methods(module)}
+        others = {**rewritten(self._origin), **self._packed.functions(), **rewritten_methods(module)}
         self._rewritten = {**others, **self._picked.functions(others)}
         if symbols is not None:
             self._aten.shape_env = symbols.env
@@ -366,7 +366,7 @@ class Session:
         if func in READ_ONLY_SIZES and all(isinstance(n, int) for t in tensors_in((args, kwargs)) for n in t.shape):
             args, kwargs = map_tensors(self._forms.of_its_sizes, (args, kwargs))
         if is_fixed(func, args, kwargs) and self.constants.all_constant((args, kwargs)):
-            self.constants.define(func, args, kwargs, output)
+            self.constants.define(func, args, kwargs, output, self._origin())
         else:
             self._append(func, args, kwargs, output)
 
@@ -393,7 +393,7 @@ class Session:
         for key in keys:
             if key in self._constant_values:
                 return self._constant_values[key]
-        raise value_is_read(origin, reader, keys[-1], tensor)
+        raise value_is_read(origin, reader, keys[-1], tensor, of_input=is_reached(tensor, self.calls, self.inputs))
 
     def _origin(self) -> Origin:
         return self._origins.find(self._functions[0] if self._functions else "")

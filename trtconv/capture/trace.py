@@ -84,6 +84,12 @@ def live_calls(calls: Sequence[Call], outputs: Iterable[torch.Tensor]) -> list[C
     return live[::-1]
 
 
+def is_reached(tensor: torch.Tensor, calls: Sequence[Call], inputs: Iterable[torch.Tensor]) -> bool:
+    """Tell whether one of the inputs is behind a tensor; behind all others that calls make are random numbers."""
+    behind = {id(tensor), *(id(each) for call in live_calls(calls, [tensor]) for each in call.input_tensors())}
+    return not behind.isdisjoint(map(id, inputs))
+
+
 def bind(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a call of an ATen overload by the names of its schema, defaults filled in."""
     if not isinstance(target, OpOverload):
