@@ -66,7 +66,7 @@ _CONVOLUTION = _PADDED | {
     "kernel": _WEIGHTS | _NONE,
     "bias": _WEIGHTS | _NONE,
 }
-_QUANTIZE = {"axis": _AXIS, "block_shape": _several(_ANY) | _NONE, "to_type": _DATA_TYPE}
+_QUANTIZE = {"axis": _AXIS, "block_shape": _several(_ANY) | _NONE, "to_type": _DATA_TYPE | _NONE}
 _LOOP, _CONDITIONAL, _ATTENTION = {"loop": _NAME}, {"conditional": _NAME}, {"attention": _NAME}
 _PLUGIN = {"plugin": _NAME}
 
@@ -95,7 +95,7 @@ KINDS: Mapping[str, Mapping[str, _Kind]] = {
     "CUMULATIVE": {"op": _NAME, "exclusive": _FLAG, "reverse": _FLAG},
     "DECONVOLUTION": _CONVOLUTION,
     "DEQUANTIZE": _QUANTIZE,
-    "DYNAMIC_QUANTIZE": _QUANTIZE | {"block_size": _ANY, "scale_type": _DATA_TYPE},
+    "DYNAMIC_QUANTIZE": _QUANTIZE | {"block_size": _ANY | _NONE, "scale_type": _DATA_TYPE | _NONE},
     "EINSUM": {"equation": _NAME},
     "ELEMENTWISE": {"op": _NAME},
     "FILL": {
