@@ -149,16 +149,17 @@ def _combined(
     net: Network, here: Any, values: Any, reduce: str, dim: int, shape: Sequence[Size], dtype: torch.dtype
 ) -> Any:
     """The values at each place, combined; what changes nothing where there are none."""
-    neutral = _neutral(reduce, dtype)
-    each = net.select(here, values, neutral, dtype)
+    nothing = neutral(reduce, dtype)
+    each = net.select(here, values, nothing, dtype)
     result = net.reduce(each, getattr(trt.ReduceOperation, _LAYERS[reduce]), [dim + 1], False)
     if same(net.shape(result), shape):
         return result
     # Along other dimensions the indices may end before the tensor does.
-    return net.slice(result, [0] * len(shape), shape, mode=trt.SampleMode.FILL, fill=neutral)
+    return net.slice(result, [0] * len(shape), shape, mode=trt.SampleMode.FILL, fill=nothing)
 
 
-def _neutral(reduce: str, dtype: torch.dtype) -> float:
+def neutral(reduce: str, dtype: torch.dtype) -> float:
+    """What changes no result of a reduction."""
     if reduce in ("sum", "mean"):
         return 0
     if reduce == "prod":

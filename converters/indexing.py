@@ -164,7 +164,7 @@ def index_copy(net: Network, x: Any, dim: int, index: Any, source: Any) -> Any:
     if not net.shape(x):
         return net.reshape(source, ())
     dim %= len(net.shape(x))
-    return _written(net, x, [dim], [net.reshape(index, [product(net.shape(index))])], source)
+    return written(net, x, [dim], [net.reshape(index, [product(net.shape(index))])], source)
 
 
 @converter(aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
@@ -172,7 +172,7 @@ def index_fill(net: Network, x: Any, dim: int, index: Any, value: Any) -> Any:
     value = net.scalar(value, net.output.dtype) if isinstance(value, Scalar) else value
     if not net.shape(x):
         return net.tensor(value, net.output.dtype)
-    return _written(net, x, [dim % len(net.shape(x))], [net.reshape(index, [product(net.shape(index))])], value)
+    return written(net, x, [dim % len(net.shape(x))], [net.reshape(index, [product(net.shape(index))])], value)
 
 
 @converter(aten.index_put.default, aten._unsafe_index_put.default)
@@ -182,7 +182,7 @@ def index_put(net: Network, x: Any, indices: Indices, values: Any, accumulate: b
     if len(axes) == 1 and net.dtype(indices[axes[0]]) is torch.bool:
         return _written_by_mask(net, x, indices[axes[0]], axes[0], values, accumulate)
     axes = _indexed_axes(net, indices)
-    write = _added if accumulate else _written
+    write = _added if accumulate else written
     return write(net, x, axes, [indices[axis] for axis in axes], values)
 
 
@@ -202,7 +202,7 @@ def _written_by_mask(net: Network, x: Any, mask: Any, axis: int, values: Any, ac
     return net.select(mask, values, x, net.output.dtype)
 
 
-def _written(net: Network, x: Any, axes: Sequence[int], indices: Indices, values: Any) -> Any:
+def written(net: Network, x: Any, axes: Sequence[int], indices: Indices, values: Any) -> Any:
     """`x` with `values` at the places along `axes`; those of `values` stand where indexing would put them."""
     shape = net.shape(x)
     others = [axis for axis in range(len(shape)) if axis not in axes]
@@ -251,7 +251,7 @@ def _coordinates(net: Network, indices: Indices, lengths: Sequence[Size]) -> tup
 def put(net: Network, x: Any, index: Any, source: Any, accumulate: bool) -> Any:
     """`x` with the elements of `source` at places of the flattened tensor."""
     flat = net.reshape(x, [product(net.shape(x))])
-    write = _added if accumulate else _written
+    write = _added if accumulate else written
     return net.reshape(write(net, flat, [0], [index], source), net.shape(x))
 
 
@@ -308,4 +308,4 @@ def diagonal_scatter(net: Network, x: Any, src: Any, offset: int, dim1: int, dim
     order = [first, second, *others]
     back = [order.index(axis) for axis in range(len(shape))]
     values = net.permute(net.cast(src, net.output.dtype), [len(others), *range(len(others))])
-    return net.permute(_written(net, net.permute(x, order), [0, 1], [rows, columns], values), back)
+    return net.permute(written(net, net.permute(x, order), [0, 1], [rows, columns], values), back)

@@ -295,32 +295,6 @@ def overlapped(net: Network, x: Any, input_sizes: Sequence[Size], dim: int, size
     return net.expand(net.cast(_summed_at(net, x, dim, sources), net.output.dtype), input_sizes)
 
 
-@converter(aten.as_strided.default, aten.as_strided_copy.default)
-def as_strided(net: Network, x: Any, size: Sequence[Size], stride: Sequence[Size], storage_offset: Size | None) -> Any:
-    """Elements by their places in memory, which says something only of a contiguous tensor."""
-    if not _is_row_major(x.shape, x.stride()) or not is_same(x.storage_offset(), 0):
-        raise UnsupportedArgumentError("a view by strides of a tensor that isn't contiguous has no layers")
-    if _is_row_major(size, stride) and is_same(storage_offset or 0, 0) and is_same(product(size), product(x.shape)):
-        return net.reshape(x, size)
-    if not all(map(is_static, (*x.shape, *size, *stride, storage_offset or 0))):
-        raise UnsupportedArgumentError("a view by strides of a tensor with dynamic sizes has no layers")
-    places = torch.tensor(int(storage_offset or 0))
-    for count, step in zip(size, stride, strict=True):
-        places = places.unsqueeze(-1) + torch.arange(int(count)) * int(step)
-    return net.gather(net.reshape(x, [product(net.shape(x))]), places, 0)
-
-
-def _is_row_major(sizes: Sequence[Size], strides: Sequence[Size]) -> bool:
-    """Whether elements lie in memory in their order, without gaps; along axes of size 1 any stride does."""
-    expected: Size = 1
-    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
-        if not is_same(size, 1):
-            if not is_same(stride, expected):
-                return False
-            expected = expected * size
-    return True
-
-
 # -- padding ----------------------------------------------------------------------------------------
 
 _MODES = {"constant": "FILL", "reflect": "REFLECT", "replicate": "CLAMP", "circular": "WRAP"}

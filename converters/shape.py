@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
-from trtconv.sizes import Size, expression, is_static, same
+from trtconv.sizes import Size, expression, is_same, is_static, product, same
 
 aten = torch.ops.aten
 
@@ -126,6 +127,15 @@ def cat(net: Network, tensors: Sequence[Any], dim: int) -> Any:
     # torch leaves out empty tensors of shape [0], whatever the shapes of the others.
     operands = [net.tensor(x, net.output.dtype) for x in tensors if not same(net.shape(x), (0,))]
     return net.concatenate(operands, dim % len(net.output.shape))
+
+
+@converter(aten.resize_as.default)
+def resize_as(net: Network, x: Any, the_template: Any) -> Any:
+    """The same elements in another tensor's shape; torch would leave elements without a value, or out."""
+    shape = net.shape(the_template)
+    if not is_same(product(net.shape(x)), product(shape)):
+        raise UnsupportedArgumentError("the other tensor has more or fewer elements")
+    return net.reshape(x, shape)
 
 
 @converter(aten.stack.default)

@@ -52,7 +52,7 @@ REASONS: dict[str, str] = {
         SERIES: "igamma igammac",
         STEPS: "gcd lcm",
         BITS: "frexp nextafter",
-        COUNTING: "histogram _histogramdd_from_bin_cts",
+        COUNTING: "_histogramdd_from_bin_cts",
         WINDOWS: "fractional_max_pool2d fractional_max_pool3d",
         REGIONS: "roi_pool ps_roi_pool",
         STRINGS_OF_LABELS: "_ctc_loss",

@@ -140,6 +140,56 @@ def test_histograms(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+EDGES = torch.tensor([-1.0, -0.5, 0.25, 2.0])
+
+
+@cases(
+    case(lambda x: torch.histogram(x, EDGES.to(x.dtype)), (5, 6), dtypes=ONE, id="edges"),
+    case(lambda x, e: torch.histogram(x, e.sort().values, density=True), (5, 6), (4,), dtypes=ONE, id="edges-density"),
+    case(lambda x: torch.histogram(x, 7, range=(-1.0, 1.5)), (5, 6), dtypes=ONE, id="range"),
+    case(lambda x, w: torch.histogram(x, 4, weight=w), (5, 6), (5, 6), dtypes=ONE, id="own-range"),
+    case(lambda x: torch.histogram(x * 0 + 2, 5), (7,), dtypes=ONE, id="own-range-empty"),
+    case(lambda x: torch.histogram(x.round(), torch.arange(-2.0, 3.0).to(x.dtype)), (30,), dtypes=ONE, id="at-edges"),
+)
+@pytest.mark.skipif("config.getoption('--device') == 'cuda'", reason="PyTorch has them on the CPU only")
+def test_histograms_by_edges(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+LENGTHS = torch.tensor([2, 0, 1, 3])
+
+
+@cases(
+    *(
+        case(
+            lambda x, kind=kind, first=first: torch.segment_reduce(x, kind, lengths=LENGTHS, initial=first),
+            (6, B),
+            id=f"{kind}-{first}",
+            dtypes=ONE,
+        )
+        for kind in ("sum", "mean", "max", "min", "prod")
+        for first in (None, 1.5)
+    ),
+    case(
+        lambda x, n: torch.segment_reduce(
+            x, "sum", lengths=n.sort().values.diff(append=torch.tensor([6])), unsafe=True
+        ),
+        (6, 3),
+        Ints((3,), 0, 6),
+        id="lengths-of-an-input",
+        dtypes=ONE,
+    ),
+    case(
+        lambda x: torch.segment_reduce(x, "max", offsets=torch.tensor([[0, 2, 5], [0, 1, 5]]), axis=1),
+        (2, 5, 3),
+        id="offsets",
+        dtypes=ONE,
+    ),
+)
+def test_segments(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
 @pytest.mark.skipif("config.getoption('--device') == 'cpu'", reason="PyTorch has them on CUDA only")
 @pytest.mark.parametrize("limits", [(0, 7), (0, 0), (-3, 5)])
 def test_histograms_of_integers(limits):

@@ -91,6 +91,15 @@ def test_written_back(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+@cases(
+    case(torch.where, Ints(X, 0, 3, torch.uint8), X, X, id="where", dtypes=ONE),
+    case(lambda c, x: torch.where(c.byte(), x, 0.5), Bools(X), X, id="number", dtypes=ONE),
+)
+@pytest.mark.filterwarnings("ignore:where received a uint8 condition:UserWarning")
+def test_bytes_are_conditions(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
 @pytest.mark.parametrize(
     "function",
     [

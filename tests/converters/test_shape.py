@@ -176,6 +176,14 @@ def test_joins(function, inputs, dtype):
     case(lambda x, y: torch.cross(x, y, dim=1), X, (B, 3, 1), id="cross"),
     case(torch.linalg.cross, (B, 3), (B, 3), id="cross-last", dtypes=ONE),
     case(lambda x: x.as_strided((2, 4, 3), (18, 2, 1), 1), (2, 3, 6), id="as_strided", dtypes=ONE),
+    case(
+        lambda x, y: torch.as_strided_scatter(x, y, (2, 2), (6, 2), 1),
+        (3, 4),
+        (2, 2),
+        id="as_strided_scatter",
+        dtypes=ONE,
+    ),
+    case(lambda x, y: x.clone().resize_as_(y), (2, 3, 4), (2, 12), id="resize_as", dtypes=ONE),
     case(lambda x: x.as_strided((x.shape[0], 1, 12), (12, 3, 1)), (B, 3, 4), id="as_strided-reshape", dtypes=ONE),
 )
 def test_rearrangement(function, inputs, dtype):

@@ -144,8 +144,14 @@ def _grouped_mm(x: Any, y: Any, offs: Any = None, bias: Any = None, out_dtype: t
     return x.new_empty((*groups, x.shape[-2], y.shape[-1]), dtype=out_dtype or x.dtype)
 
 
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """Without values conditions are truth values only, with values bytes as well."""
+    return torch.ops.aten.where.self(condition.bool(), x, y) if condition.dtype is torch.uint8 else NotImplemented
+
+
 OPERATOR_STAND_INS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.div.Tensor: _quotient,
     torch.ops.aten._grouped_mm.default: _grouped_mm,
+    torch.ops.aten.where.self: _where,
 }
 """Operators of which some release gives other results, or none, without values; NotImplemented leaves it to torch."""
