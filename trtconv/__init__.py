@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
         PrecisionWarning,
         UnsupportedArgumentError,
         UnsupportedCallsError,
+        WeightsError,
     )
     from trtconv.module import TRTModule, load_engine
     from trtconv.onnx import from_onnx
@@ -53,6 +54,7 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
                 "PrecisionWarning",
                 "UnsupportedArgumentError",
                 "UnsupportedCallsError",
+                "WeightsError",
             ),
             "trtconv.module": ("TRTModule", "load_engine"),
             "trtconv.onnx": ("from_onnx",),
@@ -77,6 +79,7 @@ __all__ = [
     "TensorRTNotFoundError",
     "UnsupportedArgumentError",
     "UnsupportedCallsError",
+    "WeightsError",
     "convert",
     "converter",
     "errors",

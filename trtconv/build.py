@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,33 +56,23 @@ def build_plan(
     """Build a network and return the plan of one segment that runs it.
 
     Args:
-        graph: The network, which the interpreter runs; its weights are moved.
+        graph: The network, which the interpreter runs.
         messages, tf32, compute_capabilities: As for `build`.
         signature: How the plan is called; its tensors have the names of the network's inputs and outputs.
         clock: What has measured the time since the conversion began.
         source: What the plan's provenance says of where the network comes from.
-        keep_network: Keep the network for the reference interpreter, with weights of its own.
+        keep_network: Keep the network for the reference interpreter.
         store: Where engines are kept from build to build.
-        owned: The storages, by their addresses, that live on after the build whatever happens here; by default
-            those of all weights. Other weights lie in a file during the build, in which TensorRT holds them twice.
+        owned: The storages, by their addresses, of weights that belong to others, but live on until the build is done.
+            The plan's network gets weights of its own then, and weights elsewhere lie in a file during the build, in
+            which TensorRT holds them twice: all layers' weights are moved. None leaves them with the graph.
 
     Raises: as `build`.
     """
-    if owned is None:
-        owned = {each.untyped_storage().data_ptr() for each in graph.weights()}
     built = for_engine(graph, tf32=tf32)
     file = WeightFile()
-    lasting = set(owned)
-
-    def hold(value: torch.Tensor) -> torch.Tensor:
-        if value.untyped_storage().data_ptr() not in lasting:
-            value = file.hold(value)
-            lasting.add(value.untyped_storage().data_ptr())
-        return value
-
-    for each in (graph, built):
-        each.map_weights(hold)
-    return_freed_memory()
+    if owned is not None:
+        _hold_weights((graph, built), file, owned)
     count = len(built.layers)
     key = "" if store is None else _key(built, signature.inputs, tf32, compute_capabilities)
     kept = None if store is None else store.load("engine", key)
@@ -102,7 +92,7 @@ def build_plan(
             store.keep("engine", key, engine.numpy().data)
     clock.lap("build")
     del built
-    if keep_network:
+    if keep_network and owned is not None:
         copy_weights(graph.layers, file.release)
     return_freed_memory()
     segment = Segment(
@@ -122,6 +112,25 @@ def build_plan(
         "seconds": clock.laps,
     }
     return Plan(signature, (segment,), provenance)
+
+
+def storages(tensors: Iterable[torch.Tensor]) -> frozenset[int]:
+    """The addresses of the storages that tensors are in."""
+    return frozenset(each.untyped_storage().data_ptr() for each in tensors)
+
+
+def _hold_weights(graphs: Sequence[Graph], file: WeightFile, owned: Collection[int]) -> None:
+    lasting = set(owned)
+
+    def hold(value: torch.Tensor) -> torch.Tensor:
+        if value.untyped_storage().data_ptr() not in lasting:
+            value = file.hold(value)
+            lasting.add(value.untyped_storage().data_ptr())
+        return value
+
+    for graph in graphs:
+        graph.map_weights(hold)
+    return_freed_memory()
 
 
 def build(

@@ -11,10 +11,11 @@ import torch
 from trtconv import registry
 from trtconv import tensorrt as trt
 from trtconv.arguments import Parameters
-from trtconv.build import Clock, build_plan
+from trtconv.build import Clock, build_plan, storages
 from trtconv.cache import Store
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
+from trtconv.capture.recorder import recording
 from trtconv.capture.source import module_of, plain_inputs
 from trtconv.capture.symbols import readable
 from trtconv.capture.trace import is_plain
@@ -106,32 +107,35 @@ def convert(
     arguments, _ = Structure.of(parameters.with_defaults(args, kwargs), "the example input")
     dynamic = DynamicShapes(dynamic_shapes, parameters.named(args, kwargs))
     clock = Clock()
-    captured = capture(
-        module,
-        args,
-        kwargs,
-        takes=registry.takes,
-        own_functions=registry.own_functions(),
-        constant_values=constants,
-        shapes=dynamic.sizes,
-    )
-    constants.check_used()
-    with default_device("cpu"):
-        trace = run_trace_passes(captured.trace)
-    clock.lap("capture")
-    names = _names("input_names", input_names, len(trace.inputs), "input")
-    results = len(trace.outputs) - len(captured.written_inputs)
-    out_names = [
-        *_names("output_names", output_names, results, "output"),
-        *(f"{names[index]}.written" for index in captured.written_inputs),
-    ]
-    _check_distinct([*names, *out_names])
-    signature = _signature(parameters, arguments, captured, names, out_names)
-    calls = len(trace.calls)
+    with recording(module) as recorder:
+        captured = capture(
+            module,
+            args,
+            kwargs,
+            takes=registry.takes,
+            own_functions=registry.own_functions(),
+            constant_values=constants,
+            shapes=dynamic.sizes,
+        )
+        constants.check_used()
+        with default_device("cpu"), recorder.watching():
+            trace = run_trace_passes(captured.trace)
+        clock.lap("capture")
+        names = _names("input_names", input_names, len(trace.inputs), "input")
+        results = len(trace.outputs) - len(captured.written_inputs)
+        out_names = [
+            *_names("output_names", output_names, results, "output"),
+            *(f"{names[index]}.written" for index in captured.written_inputs),
+        ]
+        _check_distinct([*names, *out_names])
+        signature = _signature(parameters, arguments, captured, names, out_names)
+        calls = len(trace.calls)
+        with collect_messages() as messages, default_device("cpu"), recorder.watching():
+            graph = run_graph_passes(emit(trace, names, out_names, messages))
+        graph = recorder.with_recipes(graph)
+    del captured, trace, recorder  # the graph has what it needs of their weights
+    clock.lap("emit")
     with collect_messages() as messages, default_device("cpu"):
-        graph = run_graph_passes(emit(trace, names, out_names, messages))
-        del captured, trace  # the graph has what it needs of their weights
-        clock.lap("emit")
         plan = build_plan(
             graph,
             signature,
@@ -153,7 +157,7 @@ def convert(
 def _storages(module: torch.nn.Module) -> frozenset[int]:
     """The addresses of a module's weights."""
     weights = filter(is_plain, (*module.parameters(), *module.buffers()))
-    return frozenset(each.untyped_storage().data_ptr() for each in weights if each.layout is torch.strided)
+    return storages(each for each in weights if each.layout is torch.strided)
 
 
 def _as_tuple(args: Any) -> tuple[Any, ...]:

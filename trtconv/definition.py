@@ -15,6 +15,7 @@ from torch._ops import OpOverload
 
 from trtconv import tensorrt as trt
 from trtconv.capture.names import canonical_name
+from trtconv.capture.recorder import current
 from trtconv.capture.trace import Call, Origin, is_activation
 from trtconv.dtypes import name_of, to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
@@ -147,7 +148,11 @@ class Definition:
         return dataclasses.replace(graph, layers=tuple(layers), sizes=sizes)
 
     def _given(self, view: torch.Tensor) -> torch.Tensor:
-        given = self._weights.get((view.data_ptr(), view.nbytes)) if view.numel() else None
+        if not view.numel():
+            return view.clone()
+        given, recorder = self._weights.get((view.data_ptr(), view.nbytes)), current()
+        if given is None and recorder is not None:
+            given = recorder.owner(view)
         return view.clone() if given is None else given.view(view.dtype).reshape(view.shape)
 
     # -- operands -------------------------------------------------------------------------------

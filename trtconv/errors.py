@@ -39,6 +39,10 @@ class PrecisionWarning(UserWarning):
     """Something is computed less precisely than in PyTorch."""
 
 
+class WeightsError(ValueError):
+    """New weights don't fit a converted module; the message says which, and why."""
+
+
 class EngineError(RuntimeError):
     """An engine can't be loaded or run here."""
 

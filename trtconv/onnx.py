@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.build import Clock, build_plan
+from trtconv.build import Clock, build_plan, storages
 from trtconv.cache import Store
 from trtconv.default_device import default_device
 from trtconv.dtypes import name_of, to_torch
@@ -73,8 +73,9 @@ def from_onnx(
         clock.lap("parse")
         _fix_shapes(network, shapes or {})
         signature = _signature(network)
+        graph = run_graph_passes(network.graph())
         plan = build_plan(
-            run_graph_passes(network.graph()),  # its weights are the parser's
+            graph,
             signature,
             messages,
             clock,
@@ -83,6 +84,7 @@ def from_onnx(
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
             store=Store.of(cache),
+            owned=storages(graph.weights()),  # they are the parser's
         )
     return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
 

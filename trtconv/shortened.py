@@ -8,12 +8,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from trtconv.errors import ConversionError, EngineError, InputError
+from trtconv.errors import ConversionError, EngineError, InputError, WeightsError
 from trtconv.places import is_library, place
 from trtconv.tensorrt import TensorRTNotFoundError
 
 ENVIRONMENT_VARIABLE = "TRTCONV_TRACEBACK"
-_ANSWERS = (ConversionError, EngineError, InputError, TensorRTNotFoundError)
+_ANSWERS = (ConversionError, EngineError, InputError, TensorRTNotFoundError, WeightsError)
 """What trtconv raises on purpose: the message is all that there is to know."""
 _CHECKS = (
     "trtconv.arguments",
@@ -21,6 +21,7 @@ _CHECKS = (
     "trtconv.dynamic",
     "trtconv.onnx",
     "trtconv.options",
+    "trtconv.rebuilding",
     "trtconv.signature",
     "trtconv.structure",
 )

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.capture.recorder import current
 from trtconv.capture.source import obstacle
 from trtconv.capture.stand_ins import fake_like
 from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
@@ -98,7 +99,10 @@ class Constants:
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """The value of a constant, for Python to decide by."""
         self._read.append(tensor)
-        return self.value(tensor)
+        value, recorder = self.value(tensor), current()
+        if recorder is not None:
+            recorder.read(value)
+        return value
 
     def is_read(self, tensor: torch.Tensor) -> bool:
         """Tell whether Python read a constant's value, or another constant is computed of it."""
@@ -122,6 +126,9 @@ class Constants:
             real_args, real_kwargs = map_tensors(self._known, (args, kwargs))
             with _disable_current_modes(), torch.no_grad():
                 result = func(*real_args, **real_kwargs)
+            recorder = current()
+            if recorder is not None:
+                recorder.ran(func, real_args, real_kwargs, result)
             self._store(tensors_in(output), tensors_in(result))
         return self._values[id(tensor)]
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trtconv.places import Origin
+
+if TYPE_CHECKING:
+    from trtconv.graph.recipes import Program
 
 
 class DataType(enum.Enum):
@@ -73,12 +76,26 @@ class TensorType:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A tensor as a part of a storage, which is known by a number; shape, strides and offset are in elements."""
+
+    dtype: torch.dtype
+    storage: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    is_conjugate: bool = False
+    is_negative: bool = False
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer: its LayerType's name, its attributes and the names of its tensors.
 
     Attributes are what TensorRT's Python attributes of the same names say: numbers, strings, tuples,
     None, the names of enum members, and torch tensors for weights. An input that is not set is None.
-    ``origin`` is the line of the model that the layer comes from, where that is known.
+    ``origin`` is the line of the model that the layer comes from, where that is known. ``recipes`` says of weights that
+    follow from the model's where the graph's program leaves them.
     """
 
     name: str
@@ -87,6 +104,7 @@ class Layer:
     inputs: tuple[str | None, ...]
     outputs: tuple[str, ...]
     origin: Origin | None = None
+    recipes: Mapping[str, Part] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.type})"
@@ -99,6 +117,7 @@ class Graph:
     Tensors are known by their names, which TensorRT keeps unique; ``tensors`` has the type of each. ``sizes`` has
     the shapes of those with dynamic dimensions, as far as they are known to follow from the inputs' sizes: a number,
     or an expression such as "s0 // 2 + 1", in which a symbol is what the inputs' own sizes say that it is.
+    ``program`` computes weights of those of the model, where that is known.
     """
 
     inputs: tuple[str, ...]
@@ -106,6 +125,7 @@ class Graph:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, TensorType]
     sizes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    program: Program | None = None
 
     def weights(self) -> Iterator[torch.Tensor]:
         """The weights of all layers."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from trtconv.graph import recipes
+from trtconv.places import Origin
 from trtconv.reference.graph import DataType, Graph, Layer, TensorType
 from trtconv.reference.schema import check_layer
 
 _FORMAT = "trtconv.reference.graph"
-_VERSION = 2
-_READ = (1, 2)
+_VERSION = 3
+_READ = (1, 2, 3)
+"""In 3 layers have origins and recipes, and tensors symbolic sizes."""
 
 
 def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
@@ -24,9 +28,12 @@ def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
     """
     tensors: dict[str, torch.Tensor] = {}
     layers = []
+    origins: dict[Origin, int] = {}
     for index, layer in enumerate(graph.layers):
         attributes = {name: _encode(value, f"{index}.{name}", tensors) for name, value in layer.attributes.items()}
-        layers.append([layer.name, layer.type, attributes, layer.inputs, layer.outputs])
+        origin = layer.origin and origins.setdefault(layer.origin, len(origins))
+        made_of = {name: recipes.encode(part) for name, part in layer.recipes.items()}
+        layers.append([layer.name, layer.type, attributes, layer.inputs, layer.outputs, origin, made_of])
     text = json.dumps(
         {
             "format": _FORMAT,
@@ -35,6 +42,9 @@ def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
             "outputs": graph.outputs,
             "tensors": {name: [kind.dtype.name, kind.shape] for name, kind in graph.tensors.items()},
             "layers": layers,
+            "origins": [dataclasses.astuple(origin) for origin in origins],
+            "sizes": graph.sizes,
+            "program": graph.program and recipes.to_json(graph.program, tensors),
         }
     )
     return text, tensors
@@ -56,11 +66,15 @@ def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
     if state.get("version") not in _READ:
         raise ValueError(f"the state has version {state.get('version')}, this is version {_VERSION}")
     try:
+        origins = [_origin(*each) for each in state.get("origins", ())]
+        program = state.get("program")
         graph = Graph(
             _names(state["inputs"]),
             _names(state["outputs"]),
-            tuple(_layer(layer, tensors) for layer in state["layers"]),
+            tuple(_layer(layer, tensors, origins) for layer in state["layers"]),
             {name: TensorType(DataType[dtype], _shape(shape)) for name, (dtype, shape) in state["tensors"].items()},
+            {name: _expressions(sizes) for name, sizes in state.get("sizes", {}).items()},
+            program and recipes.from_json(program, tensors),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"the state of a graph is damaged: {type(error).__name__}: {error}") from error
@@ -82,15 +96,30 @@ def _check(graph: Graph) -> None:
             raise ValueError(f"the state of a graph is damaged: {error}") from error
 
 
-def _layer(state: Any, tensors: Mapping[str, torch.Tensor]) -> Layer:
-    name, kind, attributes, inputs, outputs = state
+def _layer(state: Any, tensors: Mapping[str, torch.Tensor], origins: Sequence[Origin]) -> Layer:
+    name, kind, attributes, inputs, outputs, *rest = state
+    origin, made_of = rest or (None, {})
     return Layer(
         _text(name),
         _text(kind),
         {key: _decode(value, tensors) for key, value in attributes.items()},
         tuple(None if item is None else _text(item) for item in inputs),
         _names(outputs),
+        None if origin is None else origins[origin],
+        {key: recipes.decode(part) for key, part in made_of.items()},
     )
+
+
+def _origin(module: Any, file: Any, line: Any, function: Any, caller: Any) -> Origin:
+    return Origin(
+        _text(module), _text(file), int(line), _text(function), None if caller is None else (caller[0], caller[1])
+    )
+
+
+def _expressions(sizes: Any) -> tuple[int | str, ...]:
+    if not all(type(size) in (int, str) for size in sizes):
+        raise ValueError(f"{sizes!r} should be sizes: numbers, or expressions")
+    return tuple(sizes)
 
 
 def _encode(value: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -1,0 +1,91 @@
+"""Building a converted module again: for other GPUs, by another TensorRT, or with other weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from trtconv import tensorrt as trt
+from trtconv.build import Clock, build_plan, storages
+from trtconv.default_device import default_device
+from trtconv.errors import EngineError
+from trtconv.graph.recipes import with_weights
+from trtconv.logger import collect_messages
+from trtconv.options import check_compute_capabilities, check_flag
+from trtconv.plan import Plan
+from trtconv.reference import Graph
+from trtconv.shortened import shortened
+
+_OF_A_BUILD = ("trtconv", "torch", "tensorrt", "tf32", "compute_capabilities", "layers", "seconds")
+
+
+@shortened
+def rebuilt(plan: Plan, tf32: bool | None = None, compute_capabilities: Sequence[str] | None = None) -> Plan:
+    """The plan of the same network, built by the TensorRT that is here.
+
+    Args:
+        tf32, compute_capabilities: As for `trtconv.convert`; None for what the plan was built with, of GPUs where
+            this TensorRT takes some.
+
+    Raises:
+        BuildError: TensorRT refuses the network.
+        EngineError: the network wasn't kept.
+        ValueError: an option has a value that isn't allowed.
+    """
+    if compute_capabilities is None and trt.is_rtx():
+        compute_capabilities = plan.provenance.get("compute_capabilities")
+    return _built(plan, _graph(plan), None, tf32, compute_capabilities)
+
+
+@shortened
+def with_new_weights(plan: Plan, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> Plan:
+    """The plan of the same network with other weights, those of a module or a state dict of its.
+
+    Raises:
+        BuildError: TensorRT refuses the network.
+        EngineError: the network wasn't kept.
+        WeightsError: the weights don't fit; the message says which, and why.
+    """
+    if isinstance(weights, torch.nn.Module):
+        named = weights.named_parameters(remove_duplicate=False), weights.named_buffers(remove_duplicate=False)
+        weights = {name: value for each in named for name, value in each}
+    graph = with_weights(_graph(plan), weights)
+    capabilities = plan.provenance.get("compute_capabilities") if trt.is_rtx() else None
+    return _built(plan, graph, storages(graph.weights()), None, capabilities)
+
+
+def _graph(plan: Plan) -> Graph:
+    (segment,) = plan.segments
+    if segment.graph is None:
+        raise EngineError(
+            "the network of this module wasn't kept, so that it can't be built again: convert with keep_network=True"
+        )
+    return segment.graph
+
+
+def _built(
+    plan: Plan,
+    graph: Graph,
+    owned: frozenset[int] | None,
+    tf32: bool | None,
+    compute_capabilities: Sequence[str] | None,
+) -> Plan:
+    if tf32 is None:
+        tf32 = bool(plan.provenance.get("tf32", True))
+    check_flag("tf32", tf32)
+    check_compute_capabilities(compute_capabilities)
+    source: dict[str, Any] = {name: value for name, value in plan.provenance.items() if name not in _OF_A_BUILD}
+    with collect_messages() as messages, default_device("cpu"):
+        return build_plan(
+            graph,
+            plan.signature,
+            messages,
+            Clock(),
+            source=source,
+            tf32=tf32,
+            compute_capabilities=compute_capabilities,
+            keep_network=True,
+            owned=owned,
+        )
