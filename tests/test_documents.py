@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -45,3 +46,10 @@ def test_packages_are_listed():
     folders = {path.parent.relative_to(ROOT) for path in (ROOT / "trtconv").rglob("__init__.py")}
     for folder in folders:
         assert f'"{".".join(folder.parts)}"' in text, folder
+
+
+def test_the_architecture_is_as_the_code_is():
+    document = runpy.run_path(str(ROOT / "docs" / "architecture.py"))["document"]()
+    assert document == (ROOT / "docs" / "architecture.md").read_text(), "run python docs/architecture.py"
+    paths = re.findall(r"`((?:trtconv|converters|tests|docs)/[\w./]*)`", document)
+    assert len(paths) > 15 and all((ROOT / path).exists() for path in paths)

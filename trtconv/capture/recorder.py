@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from trtconv.capture.functions import VALUE_READERS
 from trtconv.capture.trace import is_plain, map_tensors, tensors_in
-from trtconv.graph.recipes import Program, Source, Step, parts_in
+from trtconv.graph.recipes import Program, Source, Step, operator, parts_in
 from trtconv.graph.recipes import is_plain as can_be_saved
 from trtconv.reference.graph import Graph, Layer, Part
 
@@ -130,7 +130,7 @@ class Recorder:
             return  # a view
         if depends:
             self._dependent |= written | {part.storage for part in made if part is not None}
-        self._steps.append(Step(func, args, kwargs, tuple(made)))
+        self._steps.append(Step(str(func).removeprefix("aten."), args, kwargs, tuple(made)))
 
     def _made(self, output: torch.Tensor, known: set[int]) -> Part | None:
         number = self._numbers.get(_key(output))
@@ -187,7 +187,7 @@ class Recorder:
         steps = []
         for step in reversed(self._steps):
             parts = parts_in((step.args, step.kwargs, step.outputs))
-            changed = parts if step.operator._schema.is_mutable else parts_in(step.outputs)
+            changed = parts if operator(step.operator)._schema.is_mutable else parts_in(step.outputs)
             if any(part.storage in needed for part in changed):
                 needed.update(part.storage for part in parts)
                 steps.append(step)

@@ -7,6 +7,7 @@ are other parts of the same one, and an operator that writes changes what later 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -34,10 +35,10 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An operator that was run: its arguments, `Part`s for tensors, and for each tensor of its result where that lies,
-    None where it is a view of an argument."""
+    """An operator of ATen's that was run, as "add.Tensor": its arguments, `Part`s for tensors, and for each tensor of
+    its result where that lies, None where it is a view of an argument."""
 
-    operator: OpOverload
+    operator: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     outputs: tuple[Part | None, ...]
@@ -149,7 +150,7 @@ class _Computation:
 
     def _run(self, step: Step) -> None:
         args, kwargs = map_parts(self.tensor, (step.args, step.kwargs))
-        results = [each for each in _flat(step.operator(*args, **kwargs)) if isinstance(each, torch.Tensor)]
+        results = [each for each in _flat(operator(step.operator)(*args, **kwargs)) if isinstance(each, torch.Tensor)]
         for result, part in zip(results, step.outputs, strict=True):
             if part is not None:
                 if tuple(result.shape) != part.shape:
@@ -228,7 +229,7 @@ def to_json(program: Program, tensors: dict[str, torch.Tensor]) -> dict[str, Any
         "literals": {key: stored(f"literal_{key}", value) for key, value in program.literals.items()},
         "sizes": dict(program.sizes),
         "steps": [
-            [_name(each.operator), encode(each.args), encode(dict(each.kwargs)), encode(each.outputs)]
+            [each.operator, encode(each.args), encode(dict(each.kwargs)), encode(each.outputs)]
             for each in program.steps
         ],
         "reads": [
@@ -248,17 +249,23 @@ def from_json(state: Any, tensors: Mapping[str, torch.Tensor]) -> Program:
         tuple(map(str, state["unused"])),
         {int(key): tensors[name] for key, name in state["literals"].items()},
         {int(key): int(size) for key, size in state["sizes"].items()},
-        tuple(Step(_operator(name), *map(decode, rest)) for name, *rest in state["steps"]),
+        tuple(_step(*each) for each in state["steps"]),
         tuple((decode(part), tensors[key]) for part, key in state["reads"]),
     )
 
 
-def _name(operator: OpOverload) -> str:
-    return str(operator).removeprefix("aten.")
+def _step(name: str, *rest: Any) -> Step:
+    operator(name)  # which sees that it is one
+    return Step(name, *map(decode, rest))
 
 
-def _operator(name: str) -> OpOverload:
-    """An ATen operator by its name; of those that files are read with, none."""
+@functools.cache
+def operator(name: str) -> OpOverload:
+    """An ATen operator by its name, none that reads files.
+
+    Raises:
+        AttributeError, ValueError: there is no such operator.
+    """
     packet, _, overload = name.partition(".")
     if not packet.isidentifier() or not overload.isidentifier() or packet.startswith("__"):
         raise ValueError(f"{name!r} is no operator")
