@@ -224,39 +224,25 @@ class TRTModule(torch.nn.Module):
     def rebuild(self, *, tf32: bool | None = None, compute_capabilities: Sequence[str] | None = None) -> TRTModule:
         """A module of the same network, built by the TensorRT that is here; the converted module's code isn't needed.
 
-        An engine is tied to the release of TensorRT that built it and to GPUs; a module that was saved is not.
+        `tf32` and `compute_capabilities` are as for `trtconv.convert`; None for what this module was built with.
 
-        Args:
-            tf32, compute_capabilities: As for `trtconv.convert`; None for what this module was built with.
-
-        Raises:
-            BuildError: TensorRT refuses the network.
-            EngineError: the network wasn't kept.
-            ValueError: an option has a value that isn't allowed.
+        Raises: as `trtconv.rebuilding.rebuilt`.
         """
         from trtconv.rebuilding import rebuilt
 
-        return self._with_plan(rebuilt(self._loaded_plan(), tf32, compute_capabilities))
-
-    def update_weights(self, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> None:
-        """Take other weights, those of another checkpoint for one, and build the engine again.
-
-        Args:
-            weights: A state dict of the converted module, or a module with the same parameters and buffers.
-
-        Raises:
-            EngineError: the network wasn't kept.
-            WeightsError: a name is unknown or missing, or a tensor has another shape; or the network itself depends
-                on values that differ now.
-        """
-        from trtconv.rebuilding import with_new_weights
-
-        self._set_plan(with_new_weights(self._loaded_plan(), weights))
-
-    def _with_plan(self, plan: Plan) -> TRTModule:
+        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities)
         result = TRTModule(plan, cuda_graphs=self._cuda_graphs, max_prepared_calls=self._max_prepared_calls)
         result._store = self._store
         return result
+
+    def update_weights(self, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> None:
+        """Take the weights of another module or of its state dict, with the same names, and build the engine again.
+
+        Raises: as `trtconv.rebuilding.with_new_weights`.
+        """
+        from trtconv.rebuilding import with_new_weights
+
+        self._set_plan(with_new_weights(self._loaded_plan(), self._store, weights))
 
     # -- what it holds --------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
+from trtconv.cache import Store
 from trtconv.default_device import default_device
 from trtconv.errors import EngineError
 from trtconv.graph.recipes import with_weights
@@ -22,10 +23,13 @@ _OF_A_BUILD = ("trtconv", "torch", "tensorrt", "tf32", "compute_capabilities", "
 
 
 @shortened
-def rebuilt(plan: Plan, tf32: bool | None = None, compute_capabilities: Sequence[str] | None = None) -> Plan:
+def rebuilt(
+    plan: Plan, store: Store | None, tf32: bool | None = None, compute_capabilities: Sequence[str] | None = None
+) -> Plan:
     """The plan of the same network, built by the TensorRT that is here.
 
     Args:
+        store: Where engines are kept from build to build.
         tf32, compute_capabilities: As for `trtconv.convert`; None for what the plan was built with, of GPUs where
             this TensorRT takes some.
 
@@ -36,11 +40,11 @@ def rebuilt(plan: Plan, tf32: bool | None = None, compute_capabilities: Sequence
     """
     if compute_capabilities is None and trt.is_rtx():
         compute_capabilities = plan.provenance.get("compute_capabilities")
-    return _built(plan, _graph(plan), None, tf32, compute_capabilities)
+    return _built(plan, _graph(plan), store, None, tf32, compute_capabilities)
 
 
 @shortened
-def with_new_weights(plan: Plan, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> Plan:
+def with_new_weights(plan: Plan, store: Store | None, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> Plan:
     """The plan of the same network with other weights, those of a module or a state dict of its.
 
     Raises:
@@ -53,7 +57,7 @@ def with_new_weights(plan: Plan, weights: torch.nn.Module | Mapping[str, torch.T
         weights = {name: value for each in named for name, value in each}
     graph = with_weights(_graph(plan), weights)
     capabilities = plan.provenance.get("compute_capabilities") if trt.is_rtx() else None
-    return _built(plan, graph, storages(graph.weights()), None, capabilities)
+    return _built(plan, graph, store, storages(graph.weights()), None, capabilities)
 
 
 def _graph(plan: Plan) -> Graph:
@@ -68,6 +72,7 @@ def _graph(plan: Plan) -> Graph:
 def _built(
     plan: Plan,
     graph: Graph,
+    store: Store | None,
     owned: frozenset[int] | None,
     tf32: bool | None,
     compute_capabilities: Sequence[str] | None,
@@ -87,5 +92,6 @@ def _built(
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             keep_network=True,
+            store=store,
             owned=owned,
         )
