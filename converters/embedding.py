@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.creation import sequence
+from trtconv.converters.reduction import renorm
 from trtconv.converters.shape import part
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network
 from trtconv.registry import converter
+from trtconv.sizes import product
 
 aten = torch.ops.aten
 
@@ -26,6 +28,16 @@ def embedding(net: Network, weight: Any, indices: Any, padding_idx: int, scale_g
 
 
 # Whole, since torch makes one sequence with offsets of bags that are the rows of a matrix.
+@converter(aten.embedding_renorm.default)
+def embedding_renorm(net: Network, x: Any, indices: Any, max_norm: float, norm_type: float) -> Any:
+    """`x` with the rows that indices name scaled down to a norm of at most `max_norm`."""
+    rows, count = net.shape(x)[0], product(net.shape(indices))
+    places = net.reshape(net.cast(sequence(net, rows), torch.int64), [rows, 1])
+    here = _layer(net, places, net.reshape(net.cast(indices, torch.int64), [1, count]), "EQUAL")
+    named = net.reduce(net.cast(here, torch.int32), trt.ReduceOperation.MAX, [1], True)
+    return net.select(net.cast(named, torch.bool), renorm(net, x, norm_type, 0, max_norm), x, net.output.dtype)
+
+
 @converter(F.embedding_bag)
 def embedding_bag(
     net: Network,

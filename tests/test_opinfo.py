@@ -34,7 +34,7 @@ REASONS = {
 IN_PART = {
     "random or updating where it trains": """
         _native_batch_norm_legit native_batch_norm nn.functional.dropout
-        nn.functional.dropout2d nn.functional.dropout3d nn.functional.embedding nn.functional.embedding_bag
+        nn.functional.dropout2d nn.functional.dropout3d nn.functional.embedding_bag
         nn.functional.multi_head_attention_forward nn.functional.rrelu""",
     "its matrices may be large, or be decomposed": """
         linalg.matrix_norm linalg.matrix_rank linalg.matrix_rank.hermitian linalg.solve_ex linalg.tensorsolve""",
@@ -42,8 +42,6 @@ IN_PART = {
     "some releases compose it of operators whose results are as large as values say": "combinations repeat_interleave",
     "arguments that may be tensors decide what is computed": "nanquantile quantile tensor_split",
     "its tensors may be empty": "nn.functional.linear",
-    "no converter has been written": """
-        nn.functional.linear_cross_entropy.chunked nn.functional.linear_cross_entropy.chunked_none""",
 }
 """Likewise, the operators of which some samples are refused, others not."""
 

@@ -48,7 +48,7 @@ REASONS: dict[str, str] = {
         "lu_unpack ormqr",
         BACKWARD: "_adaptive_avg_pool2d_backward avg_pool2d_backward convolution_backward embedding_dense_backward "
         "max_pool2d_with_indices_backward native_group_norm_backward native_layer_norm_backward",
-        WRITES: "resize_ resize set embedding_renorm",
+        WRITES: "resize_ resize set",
         SERIES: "igamma igammac",
         STEPS: "gcd lcm",
         BITS: "frexp nextafter",

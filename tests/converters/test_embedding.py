@@ -17,6 +17,7 @@ MODES = ("sum", "mean", "max")
     case(nn.Embedding(7, 4, padding_idx=0), Ints((B, 3), 0, 7)),
     case(nn.Embedding(7, 4), Ints((B,), 0, 7, torch.int32), id="Embedding-int32", dtypes=ONE),
     case(nn.Embedding(7, 4), Ints((), 0, 7), id="Embedding-0d", dtypes=ONE),
+    case(lambda i, t: F.embedding(i, t * 2, max_norm=1.5), Ints((B, 3), 0, 7), TABLE, id="max_norm", dtypes=ONE),
 )
 def test_embedding(function, inputs, dtype):
     check(function, inputs, dtype)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_packed_sequence
 
-from trtconv.capture.rewritten import DependsOnInput, getitem
-from trtconv.capture.trace import Origin
+from trtconv.capture.rewritten import getitem
+from trtconv.capture.trace import DependsOnInput, Origin
 from trtconv.errors import CaptureError, DataDependentError
 
 RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})

@@ -16,8 +16,7 @@ import torch
 from torch._ops import OpOverload
 
 from trtconv.capture.names import canonical_name, property_name
-from trtconv.capture.rewritten import DependsOnInput
-from trtconv.capture.trace import Call, Origin, tensors_in
+from trtconv.capture.trace import Call, DependsOnInput, Origin, tensors_in
 from trtconv.errors import DataDependentError
 from trtconv.sizes import is_same, same
 

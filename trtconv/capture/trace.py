@@ -20,6 +20,9 @@ from trtconv.places import Origin
 Target: TypeAlias = Callable[..., Any]
 """What was called: a Python or C function of torch, a function of the user's, or an ATen overload."""
 
+DependsOnInput: TypeAlias = Callable[[torch.Tensor], bool]
+"""Tells whether a tensor that the code sees depends on an input."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
