@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from trtconv.capture.constants import Constants
-from trtconv.capture.stand_ins import OPERATOR_STAND_INS
+from trtconv.capture.stand_ins import OPERATOR_STAND_INS, fake_like
 from trtconv.capture.trace import Origin, map_tensors
 from trtconv.dtypes import name_of
 from trtconv.errors import CaptureError, DataDependentError
@@ -75,6 +75,8 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
 
     def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator on fake tensors."""
+        if func in _LIFTING and type(args[0]) is torch.Tensor:
+            return fake_like(self, args[0])
         if func in OPERATOR_STAND_INS:
             with self.silenced():
                 output = OPERATOR_STAND_INS[func](*args, **(kwargs or {}))
@@ -130,6 +132,10 @@ def value_is_read(origin: Origin, reader: str, key: str, tensor: torch.Tensor, *
     shown = f"{name_of(tensor.dtype)}{list(tensor.shape)}"
     message = _READS_VALUE if of_input else _READS_RANDOM
     return DataDependentError(message.format(origin=origin, reader=reader, key=key, tensor=shown))
+
+
+_LIFTING = (torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default)
+"""What torch.tensor and the like call with a tensor that no mode has seen."""
 
 
 def _depends_on_values(func: OpOverload) -> bool:

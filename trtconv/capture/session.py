@@ -27,7 +27,7 @@ from trtconv.capture.own_functions import intercepted, is_own, is_seen
 from trtconv.capture.packed import PackedSequences
 from trtconv.capture.picked import PickedElements
 from trtconv.capture.rewritten import rewritten, rewritten_methods
-from trtconv.capture.stand_ins import STAND_INS
+from trtconv.capture.stand_ins import STAND_INS, fake_like
 from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
@@ -123,8 +123,7 @@ class Session:
     def input(self, example: torch.Tensor, sizes: Sequence[SizeSpec]) -> FunctionalTensor:
         """A stand-in for an input of the example's dtype and these sizes."""
         if tuple(sizes) == tuple(example.shape):
-            with _disable_current_modes():
-                fake: torch.Tensor = self._aten.from_tensor(example.detach(), static_shapes=True)
+            fake = fake_like(self._aten, example)
         else:
             symbolic = [self.symbols.size(n) if self.symbols and isinstance(n, Range) else n for n in sizes]
             with _disable_current_modes(), self._aten, self._aten.silenced():

@@ -19,13 +19,21 @@ from trtconv.sizes import Size
 
 
 def fake_like(mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
-    """A fake tensor for a real one, in a quarter of `FakeTensorMode.from_tensor`'s time where nothing is unusual."""
-    whole = real.layout is torch.strided and real.untyped_storage().nbytes() == real.numel() * real.itemsize
-    if not is_plain(real) or not whole or real.is_quantized or real.is_conj() or real.is_neg():
+    """A fake tensor for a real one, in a quarter of `FakeTensorMode.from_tensor`'s time where nothing is unusual.
+
+    That one also puts a function of its own into `warnings`, for all threads.
+    """
+    if not is_plain(real) or real.layout is not torch.strided or real.is_quantized or real.is_conj() or real.is_neg():
         with _disable_current_modes():
             return mode.from_tensor(real.detach(), static_shapes=True)
     with _disable_current_modes():
-        meta = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="meta")
+        memory = real.untyped_storage().nbytes()
+        if memory == real.numel() * real.itemsize:
+            meta = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="meta")
+        else:
+            room = torch.empty(memory, dtype=torch.uint8, device="meta")
+            meta = torch.empty(0, dtype=real.dtype, device="meta")
+            meta.set_(room.untyped_storage(), real.storage_offset(), real.shape, real.stride())
         return FakeTensor(mode, meta, real.device)
 
 
