@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from cases import B, Bools, Function, Ints, case, cases, check
 
 import trtconv
-from trtconv import registry
 
 aten = torch.ops.aten
 X, ONE = (B, 3, 5), (torch.float32,)
@@ -34,17 +33,26 @@ def test_decomposed(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
-def test_a_decomposition_that_decides_by_a_dynamic_size_is_not_taken(monkeypatch):
-    operator = aten.polygamma.default
-    assert registry.find(operator) is None
+@torch.library.custom_op("trtconv_tests::halved", mutates_args=())
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
 
-    def formula(n, x):
+
+@halved.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+def test_a_decomposition_that_decides_by_a_dynamic_size_is_not_taken(monkeypatch):
+    operator = torch.ops.trtconv_tests.halved.default
+
+    def formula(x):
         return x * 2 if x.shape[0] > 3 else x * 3
 
     monkeypatch.setitem(torch._decomp.decomposition_table, operator, formula)
-    module = Function(lambda x: torch.polygamma(2, x))
+    module = Function(operator)
     assert torch.equal(trtconv.convert(module, torch.ones(2))(torch.ones(2)), torch.full((2,), 3.0))
-    with pytest.raises(trtconv.ConversionError, match="polygamma"):
+    with pytest.raises(trtconv.ConversionError, match=r"halved|decides by a dynamic size"):
         trtconv.convert(module, torch.ones(2), dynamic_shapes={"args": [{0: (1, 2, 8)}]})
 
 

@@ -73,6 +73,18 @@ def test_the_digest_tells_graphs_apart_and_heeds_no_order():
             assert digest(dataclasses.replace(graph, layers=layers)) != digest(graph)
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [torch.ones(1).expand(0), torch.empty_strided((1,), (5,)).fill_(2.0), torch.ones(2, 3).t(), torch.ones(())],
+)
+def test_the_digest_heeds_no_strides(weights):
+    graphs = [
+        dataclasses.replace(small(), layers=(Layer("a", "CONSTANT", {"weights": each}, (), ("y",)),))
+        for each in (weights, torch.tensor(weights.tolist()).reshape(weights.shape))
+    ]
+    assert digest(graphs[0]) == digest(graphs[1])
+
+
 def test_what_cannot_be_written_is_named():
     graph = small()
     unknown = Layer("strange", "PLUGIN_V3", {}, ("x",), ("z",))
