@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, static_io
+from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, static_io, turns
 from trtconv.runtime.kernels import Kernels
 from trtconv.signature import TensorSpec
 
@@ -27,6 +27,7 @@ class Gpu:
     def __init__(self):
         self._of_thread = threading.local()
         self.capturing = False
+        self.compute_capability, self.waits = "8.6", []
 
     @property
     def stream(self):
@@ -46,6 +47,12 @@ class Gpu:
 
     def name_of(self, device):
         return "a stand-in"
+
+    def capability(self, device):
+        return self.compute_capability
+
+    def wait_for(self, stream, other):
+        self.waits.append((stream, other))
 
     def current_device(self):
         return None
@@ -194,8 +201,10 @@ class Engine:
 def install(monkeypatch):
     """Put a stand-in in the place of GPUs and engines; return the engine that all modules get."""
     gpu = Gpu()
+    turns._takes_turns.cache_clear()
+    turns._turns.cache_clear()
     engine = Engine(gpu)
-    for module in (backend, calls, kernels, lane, static_io):
+    for module in (backend, calls, kernels, lane, static_io, turns):
         monkeypatch.setattr(module, "cuda", gpu)
     monkeypatch.setattr(
         session, "_backend", lambda segment, device, store: EngineBackend(engine, Kernels(segment, device, store))

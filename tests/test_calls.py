@@ -137,6 +137,30 @@ def test_streams_have_contexts_of_their_own(engine, module):
     assert streams[:3] == [1000, 5, 6]  # what the default stream gets is run beside it
 
 
+def test_streams_take_turns_where_tensorrt_is_not_made_for_the_gpu(engine, module):
+    engine.gpu.compute_capability = "9.0"
+    for mode in ("auto", False):
+        module.cuda_graphs = mode
+        engine.gpu.waits.clear()
+        for stream in (5, 5, 6, 5, 5, 7):
+            engine.gpu.stream = stream
+            check(module, 2, 3)
+        assert engine.gpu.waits[-3:] == [(6, 5), (5, 6), (7, 5)]
+    engine.gpu.stream = 8
+    with module.static_io(torch.ones(2, 3)) as io:
+        engine.gpu.waits.clear()
+        engine.gpu.stream = 9
+        io.run()
+        assert engine.gpu.waits == [(9, 8)]
+
+
+def test_streams_do_not_wait_where_it_is(engine, module):
+    for stream in (5, 6, 5, 6):
+        engine.gpu.stream = stream
+        check(module, 2, 3)
+    assert engine.gpu.waits == []
+
+
 def test_threads_on_streams_of_their_own_and_on_one(engine, module):
     engine.seconds = 0.001
     failures = []

@@ -81,7 +81,7 @@ class FixedCall:
                 self._graph = cuda.Graph(queue, lane.beside, *ends)
         self.launch = queue if self._graph is None else self._graph.launch
         used = (self._graph, self._bound, self.feeds, self.results, lane)
-        weakref.finalize(self, cuda.let_go, lane.device, *used).atexit = False
+        weakref.finalize(self, cuda.let_go, lane.device, *used)
 
     def __call__(self, tensors: Tensors) -> list[torch.Tensor]:
         """Run on these tensors; return new ones."""

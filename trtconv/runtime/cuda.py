@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from trtconv.runtime.cuda_graph import Graph, create_stream, destroy_stream, is_recording, unrestricted
+from trtconv.runtime.cuda_graph import Graph, create_stream, destroy_stream, is_recording, unrestricted, wait_for
 
 __all__ = [
     "DEFAULT_STREAM",
     "Graph",
     "beside_default",
+    "capability",
     "current_device",
     "current_stream",
     "is_capturing",
@@ -25,6 +26,7 @@ __all__ = [
     "new_stream",
     "on_device",
     "unrestricted",
+    "wait_for",
 ]
 
 DEFAULT_STREAM = 0
@@ -39,6 +41,11 @@ def current_stream(device: torch.device) -> int:
 def name_of(device: torch.device) -> str:
     """The name of a GPU."""
     return str(torch.cuda.get_device_name(device))
+
+
+def capability(device: torch.device) -> str:
+    """A GPU's compute capability, as "9.0"."""
+    return "{}.{}".format(*torch.cuda.get_device_capability(device))
 
 
 def current_device() -> int:

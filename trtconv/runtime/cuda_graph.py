@@ -21,6 +21,7 @@ from trtconv.errors import EngineError
 
 _THREAD_LOCAL, _RELAXED = 1, 2  # members of cudaStreamCaptureMode
 _NON_BLOCKING = 1  # cudaStreamNonBlocking
+_NO_TIMING = 2  # cudaEventDisableTiming
 _DEVICE_TO_DEVICE = 3  # a member of cudaMemcpyKind
 _this_thread = threading.local()
 
@@ -155,6 +156,17 @@ def create_stream() -> int:
 def destroy_stream(handle: int) -> None:
     """Destroy a stream of `create_stream` when its work is done."""
     _library().cudaStreamDestroy(ctypes.c_void_p(handle))
+
+
+def wait_for(stream: int, other: int) -> None:
+    """Let what a stream is given from now on wait for what another one has by now."""
+    event = ctypes.c_void_p()
+    _check("cudaEventCreateWithFlags", ctypes.byref(event), _NO_TIMING)
+    try:
+        _check("cudaEventRecord", event, ctypes.c_void_p(other))
+        _check("cudaStreamWaitEvent", ctypes.c_void_p(stream), event, 0)
+    finally:
+        _library().cudaEventDestroy(event)
 
 
 def _dependencies(nodes: Sequence[Any]) -> tuple[Any, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import itertools
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -85,12 +89,18 @@ class LoadedEngine:
                     "of TensorRT that built it and on the GPUs that it was built for."
                 )
         self._spare = [first]
+        close_at_exit(self)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self.inputs = [self._spec(name) for name in names if self._is_input(name)]
         self.outputs = [self._spec(name) for name in names if not self._is_input(name)]
         self._profiles = self._read_profiles()
         # With several profiles an engine says of its outputs what holds for the first only (TensorRT-RTX 1.6.1).
         self.is_static = len(self._profiles) == 1 and all(spec.is_static for spec in (*self.inputs, *self.outputs))
+
+    def close(self) -> None:
+        """Let go of what it holds; it can't be used any more."""
+        self._spare.clear()
+        self._engine = self._cache = self._config = self._runtime = None
 
     def _configure(self, kernels: bytes | None) -> None:
         """TensorRT-RTX compiles its kernels where they run: those for the shapes at hand, kept in a cache."""
@@ -157,6 +167,34 @@ class LoadedEngine:
             [self._engine.get_tensor_profile_shape(spec.name, number)[::2] for spec in self.inputs]
             for number in range(self._engine.num_optimization_profiles)
         ]
+
+
+class Closeable(Protocol):
+    """What holds objects of TensorRT's."""
+
+    def close(self) -> None:
+        """Let go of them; it can't be used any more."""
+        ...
+
+
+def close_at_exit(holder: Closeable) -> None:
+    """Close something before Python takes itself apart, which TensorRT doesn't survive: what was made last, first."""
+    _open()[next(_numbers)] = holder
+
+
+_numbers = itertools.count()
+
+
+@functools.cache
+def _open() -> weakref.WeakValueDictionary[int, Closeable]:
+    holders: weakref.WeakValueDictionary[int, Closeable] = weakref.WeakValueDictionary()
+
+    def close() -> None:
+        for _, holder in sorted(holders.items(), reverse=True):
+            holder.close()
+
+    atexit.register(close)
+    return holders
 
 
 def _fits(shape: Sequence[int], least: Sequence[int], largest: Sequence[int]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,8 +11,9 @@ import torch
 from trtconv.errors import EngineError
 from trtconv.logger import collect_messages
 from trtconv.runtime import cuda
-from trtconv.runtime.engine import LoadedEngine, Shapes
+from trtconv.runtime.engine import LoadedEngine, Shapes, close_at_exit
 from trtconv.runtime.outputs import OutputAllocator, new_allocator
+from trtconv.runtime.turns import turn_of
 
 
 class Lane:
@@ -31,7 +31,7 @@ class Lane:
     def __init__(self, device: torch.device, stream: int) -> None:
         self.device = device
         self.stream = stream
-        self.lock = threading.RLock()
+        self.lock = turn_of(device, stream)
         self.beside = cuda.new_stream(device)
         self._workspace = torch.empty(0, dtype=torch.uint8)
         self._contexts: dict[tuple[LoadedEngine, int], Context] = {}
@@ -73,13 +73,19 @@ class Context:
     def __init__(self, engine: LoadedEngine, profile: int, stream: int) -> None:
         self._engine = engine
         self._context = engine.new_context(profile, stream)
-        weakref.finalize(self, cuda.let_go, engine.device, self._context, engine).atexit = False
+        self._let_go = weakref.finalize(self, cuda.let_go, engine.device, self._context, engine)
+        close_at_exit(self)
         self._memory = (0, 0)
         self._shapes: Shapes | None = None
         self._addresses: dict[str, int] = {}
         self._allocators: dict[str, OutputAllocator] = {}
         self.needs = 0
         self.results: list[tuple[int, ...] | None] = []
+
+    def close(self) -> None:
+        """Let go of the context; it can't be used any more."""
+        self._let_go()
+        self._context = None
 
     def set_shapes(self, shapes: Shapes) -> None:
         """Take inputs of these shapes from now on.

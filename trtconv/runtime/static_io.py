@@ -12,6 +12,7 @@ from trtconv.runtime import cuda
 from trtconv.runtime.calls import FixedCall
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.session import Session
+from trtconv.runtime.turns import turn_of
 
 
 class StaticIO:
@@ -43,8 +44,17 @@ class StaticIO:
     def run(self) -> None:
         """Run on what `inputs` hold, and write the results into `result`: in the order of torch's current stream."""
         if self._fixed is not None:
-            self._fixed.launch(cuda.current_stream(self._session.device))
+            if cuda.current_device() == self._session.device.index:
+                self._launch(self._fixed)
+                return
+            with cuda.on_device(self._session.device):
+                self._launch(self._fixed)
             return
         with torch.no_grad():
             for fixed, new in zip(self._results, self._session.run(self.inputs, None), strict=True):
                 fixed.copy_(new)
+
+    def _launch(self, fixed: FixedCall) -> None:
+        stream = cuda.current_stream(self._session.device)
+        with turn_of(self._session.device, stream):
+            fixed.launch(stream)
