@@ -31,7 +31,7 @@ class Lane:
     def __init__(self, device: torch.device, stream: int) -> None:
         self.device = device
         self.stream = stream
-        self.lock = turn_of(device, stream)
+        self.lock, self._guard = turn_of(device, stream)
         self.beside = cuda.new_stream(device)
         self._workspace = torch.empty(0, dtype=torch.uint8)
         self._contexts: dict[tuple[LoadedEngine, int], Context] = {}
@@ -59,7 +59,7 @@ class Lane:
 
     def take_context(self, engine: LoadedEngine, profile: int) -> Context | None:
         """The lane's context of a profile, which is the caller's from now on; None if there is none."""
-        with self.lock:
+        with self._guard:
             return self._contexts.pop((engine, profile), None)
 
     def memory(self) -> int:

@@ -56,5 +56,5 @@ class StaticIO:
 
     def _launch(self, fixed: FixedCall) -> None:
         stream = cuda.current_stream(self._session.device)
-        with turn_of(self._session.device, stream):
+        with turn_of(self._session.device, stream)[0]:
             fixed.launch(stream)

@@ -53,9 +53,15 @@ class Turns:
         self.last: int | None = None
 
 
-def turn_of(device: torch.device, stream: int) -> AbstractContextManager[object]:
-    """What calls on a stream hold while they queue their work: a lock of its own, or a turn among all streams."""
-    return Turn(_turns(device), stream) if _takes_turns(device) else threading.RLock()
+def turn_of(device: torch.device, stream: int) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+    """What calls on a stream hold while they queue their work, and what keeps them from it but queues nothing itself.
+
+    Both are a lock of the stream's own, or a turn among all streams and the lock of all turns.
+    """
+    if _takes_turns(device):
+        return Turn(_turns(device), stream), _turns(device).lock
+    lock = threading.RLock()
+    return lock, lock
 
 
 @functools.cache
