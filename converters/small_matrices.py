@@ -47,22 +47,30 @@ class Elimination:
 
 def _size(net: Network, x: Any) -> int:
     rows, columns = net.shape(x)[-2:]
-    if not is_static(rows) or not is_static(columns) or rows != columns or rows > LARGEST:
+    if rows != columns:
+        raise UnsupportedArgumentError(f"the matrix has {rows} rows and {columns} columns, not as many")
+    return _sizes(net, x)[0]
+
+
+def _sizes(net: Network, x: Any) -> tuple[int, int]:
+    rows, columns = net.shape(x)[-2:]
+    if not is_static(rows) or not is_static(columns) or max(rows, columns) > LARGEST:
         raise UnsupportedArgumentError(
-            f"the matrix has {rows} rows and {columns} columns; written out layer by layer are square ones of a "
+            f"the matrix has {rows} rows and {columns} columns; written out layer by layer are those of a "
             f"constant size up to {LARGEST}: compute it outside of the module and make the result an input"
         )
-    return int(rows)
+    return int(rows), int(columns)
 
 
-def _eliminate(net: Network, x: Any, count: int) -> Elimination:
+def _eliminate(net: Network, x: Any, count: int, steps: int | None = None) -> Elimination:
+    """Of `count` rows, by as many columns, or by `steps`."""
     rows = [part(net, x, -2, i, 1) for i in range(count)]
     dtype = net.dtype(x)
     batch = net.shape(x)[:-2]
     ones = (*batch, 1, 1)
     order = [net.expand(net.scalar(i, torch.int32, len(ones)), ones) for i in range(count)]
     done = Elimination(rows, [[] for _ in range(count)], [], order, [])
-    for k in range(count):
+    for k in range(count if steps is None else steps):
         chosen = net.expand(net.scalar(k, torch.int32, len(ones)), ones)
         pivot = rows[k]
         for i in range(k + 1, count):
@@ -205,14 +213,15 @@ def _sign_and_diagonal(net: Network, x: Any) -> tuple[Any, list[Any]]:
 
 @converter(aten.linalg_lu_factor_ex.default)
 def lu_factor(net: Network, x: Any, pivot: bool, check_errors: bool) -> Any:
-    count, shape = _factored_size(net, x, pivot), net.shape(x)
-    done = _eliminate(net, x, count)
+    (count, columns), shape = _factored_sizes(net, x, pivot), net.shape(x)
+    steps = min(count, columns)
+    done = _eliminate(net, x, count, steps)
     axis = len(shape) - 2
-    both = [net.concatenate([*done.factors[i], part(net, row, -1, i, count - i)], axis + 1) for i, row in _rows(done)]
+    both = [net.concatenate([*done.factors[i], *_rest(net, row, i, columns)], axis + 1) for i, row in _rows(done)]
     pivots = net.add(net.concatenate(done.pivots, axis), 1)
     return (
         net.concatenate(both, axis),
-        net.reshape(pivots, shape[:-1]),
+        net.reshape(pivots, (*shape[:-2], steps)),
         lambda: _info(net, _zeros(net, done.diagonal), shape[:-2]),
     )
 
@@ -220,32 +229,98 @@ def lu_factor(net: Network, x: Any, pivot: bool, check_errors: bool) -> Any:
 @converter(aten.linalg_lu.default)
 def lu(net: Network, x: Any, pivot: bool) -> Any:
     """P, L and U with A = P L U."""
-    count, shape = _factored_size(net, x, pivot), net.shape(x)
-    done = _eliminate(net, x, count)
+    (count, columns), shape = _factored_sizes(net, x, pivot), net.shape(x)
+    steps = min(count, columns)
+    done = _eliminate(net, x, count, steps)
     axis = len(shape) - 2
-    ends = [net.expand(torch.eye(count, dtype=net.dtype(x))[i : i + 1], (*shape[:-2], 1, count)) for i in range(count)]
-    lower = [[*done.factors[i], part(net, ends[i], -1, i, count - i)] for i in range(count)]
-    upper = [net.mul(row, (torch.arange(count) >= i).to(net.dtype(x))) for i, row in _rows(done)]
-    columns = net.concatenate(done.order, axis + 1)  # [..., 1, n]: the row of A that each row was
-    places = net.elementwise(columns, torch.arange(count, dtype=torch.int32)[:, None], _operation("EQUAL"))
+    identity = torch.eye(count, steps, dtype=net.dtype(x))
+    ends = [net.expand(identity[i : i + 1], (*shape[:-2], 1, steps)) for i in range(count)]
+    lower = [[*done.factors[i], *_rest(net, ends[i], i, steps)] for i in range(count)]
+    upper = [net.mul(row, (torch.arange(columns) >= i).to(net.dtype(x))) for i, row in _rows(done)[:steps]]
     return (
-        net.cast(places, net.dtype(x)),
+        _permutation(net, done.order, net.dtype(x)),
         net.concatenate([net.concatenate(row, axis + 1) for row in lower], axis),
         net.concatenate(upper, axis),
     )
 
 
-def _factored_size(net: Network, x: Any, pivot: bool) -> int:
-    count = _size(net, x)
-    if not pivot or not count:
+def _permutation(net: Network, order: Sequence[Any], dtype: torch.dtype) -> Any:
+    """P, which has a 1 in the place of each row of A."""
+    columns = net.concatenate(order, len(net.shape(order[0])) - 1)  # [..., 1, n]: the row of A that each row was
+    rows = torch.arange(len(order), dtype=torch.int32)[:, None]
+    return net.cast(net.elementwise(columns, rows, _operation("EQUAL")), dtype)
+
+
+def _rest(net: Network, row: Any, start: int, end: int) -> list[Any]:
+    """A row from a column on, if it has that."""
+    return [part(net, row, -1, start, end - start)] if start < end else []
+
+
+def _factored_sizes(net: Network, x: Any, pivot: bool) -> tuple[int, int]:
+    sizes = _sizes(net, x)
+    if not pivot or not all(sizes):
         raise UnsupportedArgumentError(
-            f"factors of {count} rows with pivot={pivot}; some rows and pivot=True are needed"
+            f"factors of {sizes[0]} rows and {sizes[1]} columns with pivot={pivot}; some rows, some columns and "
+            "pivot=True are needed"
         )
-    return count
+    return sizes
+
+
+def _order(net: Network, pivots: Any, count: int) -> list[Any]:
+    """Which row of A each row of P A is, [..., 1, 1] each, from the exchanges [..., steps] numbered from 1 on."""
+    *batch, steps = net.shape(pivots)
+    exchanges = net.sub(net.reshape(net.cast(pivots, torch.int32), (*batch, 1, steps)), 1)
+    ones = (*batch, 1, 1)
+    order = [net.expand(net.scalar(i, torch.int32, len(ones)), ones) for i in range(count)]
+    for k in range(int(steps)):
+        chosen, moved = part(net, exchanges, -1, k, 1), order[k]
+        for i in range(k + 1, count):
+            here = net.elementwise(chosen, i, _operation("EQUAL"))
+            order[k] = net.select(here, order[i], order[k], torch.int32)
+            order[i] = net.select(here, moved, order[i], torch.int32)
+    return order
+
+
+@converter(aten.lu_unpack.default)
+def lu_unpack(net: Network, x: Any, LU_pivots: Any, unpack_data: bool, unpack_pivots: bool) -> Any:
+    (count, columns), dtype = _sizes(net, x), net.dtype(x)
+    steps = min(count, columns)
+    row, column = torch.arange(count)[:, None], torch.arange(steps)
+    left = part(net, x, -1, 0, steps)
+    lower = net.add(net.mul(left, (column < row).to(dtype)), torch.eye(count, steps, dtype=dtype))
+    upper = net.mul(part(net, x, -2, 0, steps), (torch.arange(columns) >= torch.arange(steps)[:, None]).to(dtype))
+    return (
+        _permutation(net, _order(net, LU_pivots, count), dtype) if unpack_pivots else None,
+        *((lower, upper) if unpack_data else (None, None)),
+    )
+
+
+@converter(aten.linalg_lu_solve.default)
+def lu_solve(net: Network, x: Any, pivots: Any, B: Any, left: bool, adjoint: bool) -> Any:
+    """A X = B, X A = B, and with A^T in the place of A, by the factors P A = L U"""
+    count = _size(net, x)
+    batch = tuple(net.output.shape)[:-2]
+    a, b = (net.expand(each, (*batch, *net.shape(each)[-2:])) for each in (x, B))
+    p = _permutation(net, _order(net, net.expand(pivots, (*batch, count)), count), net.dtype(x))
+    if not left:
+        b, adjoint = _turned(net, b), not adjoint
+    if adjoint:  # U^T L^T P^T X = B
+        a = _turned(net, a)
+        solved = _triangular(net, a, b, False)
+        result = net.matmul(p, _triangular(net, a, solved, True, unit=True))
+    else:
+        solved = _triangular(net, a, net.matmul(p, b, transpose_a=True), False, unit=True)
+        result = _triangular(net, a, solved, True)
+    return result if left else _turned(net, result)
 
 
 def _rows(done: Elimination) -> list[tuple[int, Any]]:
     return list(enumerate(done.rows))
+
+
+@converter("aten.cholesky.default")
+def cholesky_of(net: Network, x: Any, upper: bool) -> Any:
+    return cholesky(net, x, upper, True)[0]
 
 
 @converter(aten.linalg_cholesky_ex.default)

@@ -44,8 +44,7 @@ REASONS: dict[str, str] = {
         SIZE: "nonzero masked_select _unique _unique2 unique_consecutive unique_dim unique_dim_consecutive bincount",
         VALUE: "_local_scalar_dense allclose equal is_nonzero _assert_async",
         LINEAR_ALGEBRA: "_linalg_eigh _linalg_eigvals _linalg_svd geqrf linalg_eig linalg_householder_product "
-        "linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu_solve linalg_matrix_exp linalg_pinv linalg_qr "
-        "lu_unpack ormqr",
+        "linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_matrix_exp linalg_pinv linalg_qr ormqr",
         BACKWARD: "_adaptive_avg_pool2d_backward avg_pool2d_backward convolution_backward embedding_dense_backward "
         "max_pool2d_with_indices_backward native_group_norm_backward native_layer_norm_backward",
         WRITES: "resize_ resize set",

@@ -41,7 +41,16 @@ def exchanged(x):
     case(lambda x: torch.linalg.cholesky_ex(-definite(x)).info, M3, id="cholesky-info", dtypes=ONE),
     case(lambda x: torch.linalg.inv_ex(x * 0).info, M3, id="inv-info", dtypes=ONE),
     case(torch.linalg.lu_factor_ex, M3, dtypes=ONE),
-    case(lambda x: torch.linalg.lu(exchanged(x)), (B, 4, 4), id="lu", dtypes=ONE),
+    *(
+        case(function, shape, id=f"{name}-{shape[-2]}-{shape[-1]}", dtypes=ONE)
+        for name, function in (
+            ("lu", lambda x: torch.linalg.lu(exchanged(x) if x.shape[-1] == x.shape[-2] else x)),
+            ("lu_factor", torch.linalg.lu_factor),
+            ("lu_unpack", lambda x: torch.lu_unpack(*torch.linalg.lu_factor(x))),
+        )
+        for shape in ((B, 4, 4), (B, 3, 5), (B, 5, 3))
+    ),
+    case(lambda x: torch.lu_unpack(*torch.linalg.lu_factor(x), unpack_data=False)[0], (4, 4), id="pivots", dtypes=ONE),
 )
 def test_of_one_matrix(function, inputs, dtype):
     check(function, inputs, dtype)
@@ -53,6 +62,19 @@ def test_of_one_matrix(function, inputs, dtype):
     case(lambda a, b: torch.linalg.solve(definite(a), b), (3, 3), (3,), id="solve-vector", dtypes=ONE),
     case(lambda a, b: torch.linalg.solve(definite(a), b, left=False), M3, (B, 2, 3), id="solve-right", dtypes=ONE),
     case(lambda a, b: torch.linalg.solve(definite(a), b), (3, 3), (B, 3, 2), id="solve-batches", dtypes=ONE),
+    *(
+        case(
+            lambda a, b, left=left, adjoint=adjoint: torch.linalg.lu_solve(
+                *torch.linalg.lu_factor(exchanged(a) + 0.1), b if left else b.mT, left=left, adjoint=adjoint
+            ),
+            (4, 4),
+            (B, 4, 2),
+            id=f"lu_solve-{left}-{adjoint}",
+            dtypes=ONE,
+        )
+        for left in (True, False)
+        for adjoint in (True, False)
+    ),
     case(lambda a, b: torch.linalg.solve_ex(exchanged(a), b), (B, 4, 4), (B, 4, 2), id="solve_ex", dtypes=ONE),
     *(
         case(
