@@ -78,7 +78,7 @@ def segment_reduce(
 def histogram(net: Network, x: Any, bins: Any, weight: Any, density: bool) -> Any:
     """The elements, or their weights, between each two edges; the last edge is inside."""
     edges = net.cast(bins, net.output.dtype)
-    return _counted(net, x, edges, weight, density), edges
+    return _counted(net, _rows(net, x, 1), [edges], weight, density), edges
 
 
 @converter(aten.histogram.bin_ct)
@@ -86,39 +86,79 @@ def histogram_of_range(
     net: Network, x: Any, bins: int, range: Sequence[float] | None, weight: Any, density: bool
 ) -> Any:
     """As `histogram`, with edges at equal distances, over a range or over that of the elements."""
-    dtype = net.output.dtype
-    count = product(net.shape(x))
-    if range is not None:
-        low, high = (net.scalar(float(limit), dtype, 1) for limit in range)
+    rows = _rows(net, x, 1)
+    edges = _edges(net, rows, bins, range)
+    return _counted(net, rows, [edges], weight, density), edges
+
+
+@converter(aten._histogramdd_bin_edges.default)
+def edges_for_points(
+    net: Network, x: Any, bins: Sequence[int], range: Sequence[float] | None, weight: Any, density: bool
+) -> list[Any]:
+    rows = _rows(net, x, len(bins))
+    limits = [None if range is None else range[2 * axis : 2 * axis + 2] for axis, _ in enumerate(bins)]
+    columns = [part(net, rows, 1, axis, 1) for axis, _ in enumerate(bins)]
+    return [_edges(net, *each) for each in zip(columns, bins, limits, strict=True)]
+
+
+@converter(aten._histogramdd_from_bin_cts.default)
+def histogram_of_points(
+    net: Network, x: Any, bins: Sequence[int], range: Sequence[float] | None, weight: Any, density: bool
+) -> Any:
+    """The points, whose coordinates lie along the last axis, between edges along each axis."""
+    edges = edges_for_points(net, x, bins, range, weight, density)
+    return _counted(net, _rows(net, x, len(bins)), edges, weight, density)
+
+
+def _rows(net: Network, x: Any, coordinates: int) -> Any:
+    """Points as the rows of a matrix."""
+    shape = net.shape(x)
+    return net.reshape(x, [product(shape) if coordinates == 1 else product(shape[:-1]), coordinates])
+
+
+def _edges(net: Network, column: Any, bins: int, limits: Sequence[float] | None) -> Any:
+    """One more edge than bins, as torch.linspace places them: the second half is counted from the end."""
+    dtype, count = net.dtype(column), net.shape(column)[0]
+    if limits is not None:
+        low, high = (net.scalar(float(limit), dtype, 1) for limit in limits)
     elif is_same(count, 0):
         low, high = net.scalar(0.0, dtype, 1), net.scalar(1.0, dtype, 1)
     else:
-        flat = net.reshape(net.cast(x, dtype), [count])
+        flat = net.reshape(column, [count])
         low, high = (net.reduce(flat, getattr(trt.ReduceOperation, kind), [0], True) for kind in ("MIN", "MAX"))
     alike = _layer(net, low, high, "EQUAL")
     low, high = net.select(alike, net.sub(low, 0.5), low, dtype), net.select(alike, net.add(high, 0.5), high, dtype)
-    # As torch.linspace, the second half is counted from the end.
     place = torch.arange(bins + 1)
     step = net.div(net.sub(high, low), bins)
     from_low = net.add(net.mul(step, place.to(dtype)), low)
     from_high = net.sub(high, net.mul(step, (bins - place).to(dtype)))
-    edges = net.select(place < (bins + 1) // 2, from_low, from_high, dtype)
-    return _counted(net, x, edges, weight, density), edges
+    return net.select(place < (bins + 1) // 2, from_low, from_high, dtype)
 
 
-def _counted(net: Network, x: Any, edges: Any, weight: Any, density: bool) -> Any:
-    dtype, count, bins = net.dtype(edges), product(net.shape(x)), net.shape(edges)[0] - 1
-    _check_pairs(bins, (count,))
-    column = net.reshape(net.cast(x, dtype), [count, 1])
-    lower, upper = (net.reshape(part(net, edges, 0, start, bins), [1, bins]) for start in (0, 1))
-    is_last = net.reshape(_layer(net, sequence(net, bins), bins - 1, "EQUAL"), [1, bins])
-    below = net.unary(_layer(net, column, upper, "GREATER"), trt.UnaryOperation.NOT)
-    below = net.select(is_last, below, _layer(net, column, upper, "LESS"), torch.bool)
-    inside = _layer(net, _not_less(net, column, lower), below, "AND")
-    weights = 1.0 if weight is None else net.reshape(net.cast(weight, dtype), [count, 1])
-    result = net.reduce(net.select(inside, weights, 0.0, dtype), trt.ReduceOperation.SUM, [0], False)
+def _counted(net: Network, rows: Any, edges: Sequence[Any], weight: Any, density: bool) -> Any:
+    """How many rows, or how much of their weights, have each coordinate between two edges of its axis."""
+    dtype, count = net.dtype(rows), net.shape(rows)[0]
+    sizes = [net.shape(each)[0] - 1 for each in edges]
+    _check_pairs(product(sizes), (count,))
+    chosen = net.scalar(1.0, dtype, 2) if weight is None else net.reshape(net.cast(weight, dtype), [count, 1])
+    chosen = net.expand(chosen, [count, 1])
+    widths = []
+    for axis, (limits, bins) in enumerate(zip(edges, sizes, strict=True)):
+        lower, upper = (net.reshape(part(net, limits, 0, start, bins), [1, bins]) for start in (0, 1))
+        column = part(net, rows, 1, axis, 1)
+        is_last = net.reshape(_layer(net, sequence(net, bins), bins - 1, "EQUAL"), [1, bins])
+        below = net.unary(_layer(net, column, upper, "GREATER"), trt.UnaryOperation.NOT)
+        below = net.select(is_last, below, _layer(net, column, upper, "LESS"), torch.bool)
+        inside = net.reshape(_layer(net, _not_less(net, column, lower), below, "AND"), [count, 1, bins])
+        before = net.shape(chosen)[1]
+        chosen = net.select(inside, net.reshape(chosen, [count, before, 1]), 0.0, dtype)
+        chosen = net.reshape(chosen, [count, before * bins])
+        widths.append(net.reshape(net.sub(upper, lower), [bins if each == axis else 1 for each in range(len(sizes))]))
+    result = net.reduce(chosen, trt.ReduceOperation.SUM, [0], False)
+    total = net.reshape(net.reduce(result, trt.ReduceOperation.SUM, [0], True), [1 for _ in sizes])
+    result = net.reshape(result, sizes)
     if density:
-        total = net.reduce(result, trt.ReduceOperation.SUM, [0], True)
-        width = net.reshape(net.sub(upper, lower), [bins])
-        result = net.div(net.div(result, width), total)
+        for width in widths:
+            result = net.div(result, width)
+        result = net.div(result, total)
     return result

@@ -13,7 +13,7 @@ REASONS = {
         nn.functional.fractional_max_pool3d normal normal.in_place normal.number_mean pca_lowrank rand_like randint_like
         randn_like svd_lowrank uniform""",
     "how large its result is depends on values": """
-        argwhere histogramdd masked_select nonzero unique unique_consecutive""",
+        argwhere masked_select nonzero unique unique_consecutive""",
     "values decide what is computed": "nn.functional.ctc_loss",
     "it decomposes a matrix": """
         geqrf linalg.cond linalg.eig linalg.eigh linalg.eigvals linalg.eigvalsh linalg.householder_product
@@ -33,6 +33,7 @@ REASONS = {
         linalg.matrix_norm linalg.matrix_rank linalg.matrix_rank.hermitian linalg.tensorsolve""",
     "its tensors may be large": "argsort msort sort",
     "arguments that may be tensors decide what is computed": "nanquantile quantile tensor_split",
+    "its edges needn't be sorted": "histogramdd",
 }
 """By reasons, the operators of which the first sample or the last is refused."""
 

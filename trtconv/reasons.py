@@ -32,7 +32,7 @@ REGIONS = (
     "how many pixels its bins have depends on the values of the regions; use torchvision.ops.roi_align, or "
     "ps_roi_align, with a fixed sampling_ratio"
 )
-COUNTING = "into which bin an element at an edge falls depends on torch's rounding; compare with the edges instead"
+EDGES = "torch searches edges that needn't be sorted; compare with the edges, or give numbers of bins"
 STRINGS_OF_LABELS = "it sums over all alignments of two sequences; compute this loss outside of the module"
 
 REASONS: dict[str, str] = {
@@ -51,7 +51,7 @@ REASONS: dict[str, str] = {
         SERIES: "igamma igammac",
         STEPS: "gcd lcm",
         BITS: "frexp nextafter",
-        COUNTING: "_histogramdd_from_bin_cts",
+        EDGES: "_histogramdd_from_bin_tensors",
         WINDOWS: "fractional_max_pool2d fractional_max_pool3d",
         REGIONS: "roi_pool ps_roi_pool",
         STRINGS_OF_LABELS: "_ctc_loss",

@@ -148,6 +148,14 @@ EDGES = torch.tensor([-1.0, -0.5, 0.25, 2.0])
     case(lambda x, e: torch.histogram(x, e.sort().values, density=True), (5, 6), (4,), dtypes=ONE, id="edges-density"),
     case(lambda x: torch.histogram(x, 7, range=(-1.0, 1.5)), (5, 6), dtypes=ONE, id="range"),
     case(lambda x, w: torch.histogram(x, 4, weight=w), (5, 6), (5, 6), dtypes=ONE, id="own-range"),
+    case(lambda x: torch.histogramdd(x, [2, 3])[0], (5, 6, 2), dtypes=ONE, id="points"),
+    case(
+        lambda x, w: torch.histogramdd(x, [4, 2, 3], range=[-1.0, 1, -2, 2, 0, 1], weight=w, density=True),
+        (30, 3),
+        (30,),
+        dtypes=ONE,
+        id="points-range",
+    ),
     case(lambda x: torch.histogram(x * 0 + 2, 5), (7,), dtypes=ONE, id="own-range-empty"),
     case(lambda x: torch.histogram(x.round(), torch.arange(-2.0, 3.0).to(x.dtype)), (30,), dtypes=ONE, id="at-edges"),
 )

@@ -82,6 +82,13 @@ PLACES = Bools((B, 3))
         written(lambda y, m, t, i: assign(y, m, F.embedding(i[m], t))), X, PLACES, (4, 5), Ints((B, 3), 0, 4), id="rows"
     ),
     case(Rows(5, 5), X, PLACES, id="layers", dtypes=ONE),
+    case(written(lambda y, m: assign(y, (m, 1), y[m, 1] * 2)), X, PLACES, id="number", dtypes=ONE),
+    case(
+        written(lambda y, m: assign(y, (1, ..., m), y[1, ..., m] * 2)), (2, 3, 5), Bools((5,)), id="behind", dtypes=ONE
+    ),
+    case(written(lambda y, m: assign(y[:, 1:], m, -y[:, 1:][m])), X, Bools((B, 2)), id="view", dtypes=ONE),
+    case(written(lambda y, m: assign(y, m, y[m] - y[m].mean(-1, keepdim=True))), X, PLACES, id="mean", dtypes=ONE),
+    case(written(lambda y, m: assign(y[..., 0], m, y[m].amax(-1))), X, PLACES, id="amax", dtypes=ONE),
     case(written(doubled_apart), X, PLACES, id="copies", dtypes=ONE),
     case(lambda x, m: x.masked_scatter(m, x.masked_select(m) * 2), X, Bools(X), id="masked_select", dtypes=ONE),
     case(written(lambda y, m: assign(y, m.byte(), y[m.byte()] + 1)), X, PLACES, id="bytes", dtypes=ONE),
@@ -111,11 +118,12 @@ def test_bytes_are_conditions(function, inputs, dtype):
         lambda x, m: assign(x, m, x[~m]),
         lambda x, m: assign(x, m, x[m].cumsum(0)),
         lambda x, m: assign(x, m, x[m].softmax(0)),
+        lambda x, m: assign(x, m, x[m] - x[m].mean(0)),
         lambda x, m: assign(x, m, x[m] + torch.ones(6, 1)),
         lambda x, m: assign(x, m, x[m][m.flatten()]),
         lambda x, m: assign(x, m, torch.cat([x[m], x[m]])),
     ],
-    ids=["result", "sum", "count", "shape", "len", "other-mask", "cumsum", "softmax", "along", "again", "cat"],
+    ids=["result", "sum", "count", "shape", "len", "other-mask", "cumsum", "softmax", "mean", "along", "again", "cat"],
 )
 def test_what_depends_on_how_many_are_picked_is_refused(function):
     with pytest.raises(trtconv.DataDependentError, match=r"elements that a mask picks.* depends on"):

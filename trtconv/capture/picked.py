@@ -139,6 +139,14 @@ class PickedElements:
             return axis if axis <= -2 and not (bias is not None and _reaches(bias, axis)) else None
         if target is _aten.native_layer_norm.default:
             return axis if len(args[1]) < -axis else None
+        if target in _REDUCTIONS:
+            dims = (
+                {dim % rank for dim in args[1] or range(rank)}
+                if isinstance(args[1], (list, tuple))
+                else set(range(rank))
+            )
+            keepdim = len(args) > 2 and args[2]
+            return None if rank + axis in dims else axis + (0 if keepdim else sum(dim > rank + axis for dim in dims))
         if target in _SOFTMAX:
             return axis if args[1] % rank != rank + axis else None
         return None
@@ -161,7 +169,7 @@ class PickedElements:
 
     def _getitem(self, depends: DependsOnInput, x: torch.Tensor, key: Any) -> Any:
         found = _mask_of(depends, x, key)
-        return NotImplemented if found is None or self.any([x]) else self._picked(x, *found)
+        return NotImplemented if found is None else self._picked(*found)
 
     def _masked_select(self, depends: DependsOnInput, input: torch.Tensor, mask: torch.Tensor) -> Any:
         return NotImplemented if not same(input.shape, mask.shape) else self._getitem(depends, input, mask)
@@ -177,7 +185,7 @@ class PickedElements:
         if not isinstance(value, torch.Tensor) or not self.any([value]):
             return NotImplemented
         found = _mask_of(depends, x, key)
-        if found is None or not self._is_written(x, *found, value):
+        if found is None or not self._is_written(*found, value):
             raise self._refusal("__setitem__")
         return None
 
@@ -213,23 +221,30 @@ class PickedElements:
             self._is_writing = before
 
 
-def _mask_of(depends: DependsOnInput, x: torch.Tensor, key: Any) -> tuple[torch.Tensor, int] | None:
-    """The mask that is all of an index, and the first axis of its places; whole axes may come before and behind."""
+def _mask_of(depends: DependsOnInput, x: torch.Tensor, key: Any) -> tuple[torch.Tensor, torch.Tensor, int] | None:
+    """What is left of `x` by the numbers and slices of an index, the mask among them, and its first axis there."""
     places = list(key) if isinstance(key, tuple) else [key]
     masks = [each for each in places if isinstance(each, torch.Tensor)]
     if len(masks) != 1 or masks[0].dtype not in (torch.bool, torch.uint8) or not masks[0].dim():
         return None
-    mask, whole = masks[0], slice(None)
-    if not depends(mask) or not all(
-        each is mask or each is Ellipsis or (isinstance(each, slice) and each == whole) for each in places
-    ):
+    mask = masks[0]
+    if not depends(mask) or not all(each is mask or _is_basic(each) for each in places):
         return None
-    before = next(place for place, each in enumerate(places) if each is mask)
-    if Ellipsis in [each for each in places[:before] if not isinstance(each, torch.Tensor)]:
-        before = x.dim() - mask.dim() - (len(places) - before - 1)
-    if before < 0 or not same(x.shape[before : before + mask.dim()], mask.shape):
+    place = next(place for place, each in enumerate(places) if each is mask)
+    before, after = places[:place], places[place + 1 :]
+    view = x
+    if after or before:
+        view = x[(*before, *(slice(None) for _ in range(mask.dim())), *after)]
+    axis = sum(each is None or isinstance(each, slice) for each in before)
+    if Ellipsis in before:
+        axis = view.dim() - mask.dim() - sum(each is None or isinstance(each, slice) for each in after)
+    if not same(view.shape[axis : axis + mask.dim()], mask.shape):
         return None
-    return mask, before
+    return view, mask, axis
+
+
+def _is_basic(index: Any) -> bool:
+    return index is None or index is Ellipsis or isinstance(index, slice) or type(index) is int
 
 
 def _reaches(tensor: torch.Tensor, axis: int) -> bool:
@@ -248,6 +263,7 @@ _ELEMENTWISE = frozenset(
 )
 _PRODUCTS = frozenset({_aten.mm.default, _aten.addmm.default, _aten.linear.default})
 _SOFTMAX = frozenset({_aten._softmax.default, _aten._log_softmax.default, _aten.softmax.int, _aten.log_softmax.int})
+_REDUCTIONS = frozenset({_aten.sum.dim_IntList, _aten.mean.dim, _aten.amax.default, _aten.amin.default})
 _ROWS = {_aten.addmm.default: 1, _aten.embedding.default: 1}
 """Where the argument is whose rows such operators keep apart, if that isn't the first."""
 
