@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
     from trtconv import errors, inspect, reference, sizes, tensorrt
     from trtconv.conversion import convert
     from trtconv.dynamic import Dim, infer_dynamic_shapes
+    from trtconv.engine_files import load_engine
     from trtconv.errors import (
         BuildError,
         CaptureError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
         UnsupportedCallsError,
         WeightsError,
     )
-    from trtconv.module import TRTModule, load_engine
+    from trtconv.module import TRTModule
     from trtconv.onnx import from_onnx
     from trtconv.registry import converter, tensorrt_converter, unregister
     from trtconv.tensorrt import TensorRTNotFoundError
@@ -56,7 +57,8 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
                 "UnsupportedCallsError",
                 "WeightsError",
             ),
-            "trtconv.module": ("TRTModule", "load_engine"),
+            "trtconv.engine_files": ("load_engine",),
+            "trtconv.module": ("TRTModule",),
             "trtconv.onnx": ("from_onnx",),
             "trtconv.registry": ("converter", "tensorrt_converter", "unregister"),
             "trtconv.tensorrt": ("TensorRTNotFoundError",),

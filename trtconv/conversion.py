@@ -25,7 +25,14 @@ from trtconv.emit import emit
 from trtconv.errors import ConversionError
 from trtconv.logger import collect_messages
 from trtconv.module import TRTModule
-from trtconv.options import ConstantValues, check_compute_capabilities, check_cuda_graphs, check_flag, check_names
+from trtconv.options import (
+    ConstantValues,
+    check_compute_capabilities,
+    check_cuda_graphs,
+    check_flag,
+    check_names,
+    check_save,
+)
 from trtconv.passes import run_graph_passes, run_trace_passes
 from trtconv.runtime import CudaGraphs
 from trtconv.shortened import shortened
@@ -50,6 +57,7 @@ def convert(
     keep_network: bool = True,
     cuda_graphs: CudaGraphs = "auto",
     cache: bool | str | PathLike[str] = True,
+    save: str = "all",
 ) -> TRTModule:
     """Convert a module to a TensorRT engine and return it as a module.
 
@@ -84,6 +92,8 @@ def convert(
             True at the first, False never. `TRTModule.cuda_graphs` changes it later.
         cache: Where engines, and the kernels that TensorRT-RTX compiles for a GPU, are kept for other processes: True
             for the default folder (`trtconv.cache.folder()`), a path for another, False for none.
+        save: What is saved of the result: "all", or only the "network", of which the engine is built at the first use
+            after a load: half as many bytes.
 
     Returns: A `TRTModule` that is called like `module`.
 
@@ -99,6 +109,7 @@ def convert(
     check_flag("tf32", tf32)
     check_flag("keep_network", keep_network)
     check_cuda_graphs(cuda_graphs)
+    check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
     constants = ConstantValues(constant_values)
     module = module_of(module)
@@ -151,7 +162,7 @@ def convert(
             store=Store.of(cache),
             owned=_storages(module),
         )
-    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
+    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache, save=save)
 
 
 def _storages(module: torch.nn.Module) -> frozenset[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -12,12 +13,13 @@ from typing import Any
 
 import torch
 
+from trtconv import tensorrt as trt
 from trtconv.cache import Store
-from trtconv.errors import EngineError, InputError
+from trtconv.errors import EngineError
 from trtconv.misfits import label
-from trtconv.options import check_cuda_graphs
+from trtconv.options import check_cuda_graphs, check_flag, check_save
 from trtconv.places import warn
-from trtconv.plan import Plan, Segment
+from trtconv.plan import Plan
 from trtconv.reference import Graph
 from trtconv.runtime import (
     Calls,
@@ -28,10 +30,8 @@ from trtconv.runtime import (
     Session,
     StaticIO,
     key_of,
-    load_engine_of,
     operator,
 )
-from trtconv.signature import Signature
 from trtconv.structure import as_plain
 
 
@@ -47,6 +47,9 @@ class TRTModule(torch.nn.Module):
         plan: What it runs; None for an empty one.
         cuda_graphs, cache: As for `trtconv.convert`.
         max_prepared_calls: How many kinds of calls (shapes, dtypes, device, stream) are kept ready.
+        save: What its state holds: "all", or only the "network", of which the engine is built at the first use.
+        rebuild: Build the engine again where it doesn't load: one of another release of TensorRT, or for another GPU.
+            False makes that an error.
     """
 
     def __init__(
@@ -56,10 +59,16 @@ class TRTModule(torch.nn.Module):
         cuda_graphs: CudaGraphs = "auto",
         max_prepared_calls: int = 32,
         cache: bool | str | PathLike[str] = True,
+        save: str = "all",
+        rebuild: bool = True,
     ) -> None:
         super().__init__()
         check_cuda_graphs(cuda_graphs)
+        check_save(save)
+        check_flag("rebuild", rebuild)
         self._store = Store.of(cache)
+        self._save = save
+        self._rebuilds = rebuild
         self._cuda_graphs: CudaGraphs = cuda_graphs
         self._max_prepared_calls = max_prepared_calls
         self._told_of_gradients = False
@@ -118,7 +127,7 @@ class TRTModule(torch.nn.Module):
 
     def run_flat(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The plan's outputs for its input tensors, in order: the new contents of inputs that are written to, last."""
-        device = self._device_of(tensors)
+        device = self._loaded_plan().signature.device_of(tensors)
         key = key_of(tensors)
         call = self._calls.find(key) or self._calls.prepare(key, self._session(device))
         with torch.no_grad():
@@ -130,7 +139,7 @@ class TRTModule(torch.nn.Module):
         tensors = signature.bind(args, kwargs)
         if any(type(tensor) is not torch.Tensor for tensor in tensors):
             tensors = list(map(as_plain, tensors))
-        device = self._device_of(tensors)
+        device = signature.device_of(tensors)
         if signature.written_inputs:
             signature.check_written(tensors)
         return tensors, device
@@ -191,24 +200,45 @@ class TRTModule(torch.nn.Module):
             "computes none. Train the original module; to run this one, call it under torch.no_grad()"
         )
 
-    def _device_of(self, tensors: Sequence[torch.Tensor]) -> torch.device:
-        if not tensors:
-            return torch.device("cpu")
-        device = tensors[0].device
-        for index, tensor in enumerate(tensors):
-            if tensor.device != device:
-                signature = self._loaded_plan().signature
-                raise InputError(
-                    f"{label(signature, index)} is on {tensor.device}, {label(signature, 0)} on {device}; all inputs "
-                    "have to be on one device: a GPU that TensorRT supports, or the CPU"
-                )
-        return device
-
     def _session(self, device: torch.device) -> Session:
         with self._loading:
             if device not in self._sessions:
-                self._sessions[device] = Session(self._loaded_plan(), device, self._store)
+                self._sessions[device] = self._loaded_on(device)
             return self._sessions[device]
+
+    def take_session(self, session: Session) -> None:
+        """Run calls on the session's device with it; it is of this module's plan."""
+        self._sessions[session.device] = session
+
+    def _loaded_on(self, device: torch.device) -> Session:
+        if device.type == "cuda" and trt.is_available():
+            self._have_engine()
+        plan = self._loaded_plan()
+        try:
+            return Session(plan, device, self._store)
+        except EngineError as error:
+            if not self._rebuilds or any(segment.graph is None for segment in plan.segments):
+                raise
+            refused = error
+        self._build_engine(f"{str(refused).splitlines()[0]}")
+        try:
+            return Session(self._loaded_plan(), device, self._store)
+        except EngineError as error:
+            warn(f"the reference interpreter runs in place of the engine: {error}")
+            return Session.interpreted(plan, device)
+
+    def _have_engine(self) -> None:
+        with self._loading:
+            if any(not len(segment.engine) for segment in self._loaded_plan().segments):
+                self._build_engine("the state holds the network without its engine")
+
+    def _build_engine(self, why: str) -> None:
+        """Build the engine of the network that is kept, and say so."""
+        from trtconv.rebuilding import rebuilt
+
+        began = time.perf_counter()
+        self.plan: Plan | None = rebuilt(self._loaded_plan(), self._store)
+        warn(f"{why}; it was built again, in {time.perf_counter() - began:.1f} s")
 
     def backend(self, device: torch.device | str) -> str:
         """What runs calls on a device: "tensorrt" or "reference"."""
@@ -231,9 +261,14 @@ class TRTModule(torch.nn.Module):
         from trtconv.rebuilding import rebuilt
 
         plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities)
-        result = TRTModule(plan, cuda_graphs=self._cuda_graphs, max_prepared_calls=self._max_prepared_calls)
-        result._store = self._store
-        return result
+        return TRTModule(
+            plan,
+            cuda_graphs=self._cuda_graphs,
+            max_prepared_calls=self._max_prepared_calls,
+            cache=False if self._store is None else self._store.folder,
+            save=self._save,
+            rebuild=self._rebuilds,
+        )
 
     def update_weights(self, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> None:
         """Take the weights of another module or of its state dict, with the same names, and build the engine again.
@@ -286,7 +321,8 @@ class TRTModule(torch.nn.Module):
         segments = self._loaded_plan().segments
         if len(segments) != 1:
             raise ValueError(f"the plan has {len(segments)} engines; they are in plan.segments")
-        return Engine(segments[0].engine)
+        self._have_engine()
+        return Engine(self._loaded_plan().segments[0].engine)
 
     def save_engine(self, path: str | Path) -> None:
         """Write the serialized engine to a file, for C++ and other tools."""
@@ -318,7 +354,8 @@ class TRTModule(torch.nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         if self.plan is not None:
-            destination.update({prefix + name: value for name, value in self.plan.to_state().items()})
+            state = self.plan.to_state(engines=self._save == "all")
+            destination.update({prefix + name: value for name, value in state.items()})
 
     def _load_from_state_dict(
         self,
@@ -361,40 +398,3 @@ class TRTModule(torch.nn.Module):
 
 
 _OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_forms", "_number")
-
-
-def load_engine(
-    path: str | Path,
-    device: torch.device | str = "cuda",
-    *,
-    cuda_graphs: CudaGraphs = "auto",
-    cache: bool | str | PathLike[str] = True,
-) -> TRTModule:
-    """Load an engine file as a module that takes the engine's inputs in order.
-
-    It returns the engine's output, or a tuple of them where there are several.
-
-    Args:
-        path: A file that `TRTModule.save_engine`, or another tool with the same TensorRT, wrote.
-        device: The GPU to load it on.
-        cuda_graphs, cache: As for `trtconv.convert`.
-
-    Raises:
-        EngineError: there is no GPU, or TensorRT doesn't load the engine on it.
-        OSError: the file can't be read.
-    """
-    content = Path(path).read_bytes()
-    if not torch.cuda.is_available():
-        raise EngineError(
-            f"{path}: an engine file runs on a GPU only, and torch finds none here; a saved module "
-            "(torch.save(trt_module.state_dict(), ...)) carries its network and runs anywhere"
-        )
-    device = torch.empty(0, device=device).device
-    segment = Segment((), (), torch.frombuffer(bytearray(content), dtype=torch.uint8), graph=None)
-    store = Store.of(cache)
-    backend = load_engine_of(segment, device, store)
-    segment.inputs, segment.outputs = backend.inputs, backend.outputs
-    plan = Plan(Signature.of_tensors(backend.engine.inputs, backend.engine.outputs), (segment,), {"file": str(path)})
-    module = TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
-    module._sessions[device] = Session(plan, device, store, [backend])
-    return module

@@ -21,7 +21,7 @@ from trtconv.interruptible import interruptible
 from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
-from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag
+from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_save
 from trtconv.passes import run_graph_passes
 from trtconv.places import warn
 from trtconv.runtime import CudaGraphs
@@ -41,6 +41,7 @@ def from_onnx(
     keep_network: bool = True,
     cuda_graphs: CudaGraphs = "auto",
     cache: bool | str | PathLike[str] = True,
+    save: str = "all",
 ) -> TRTModule:
     """Convert an ONNX model to a TensorRT engine and return it as a module.
 
@@ -51,7 +52,7 @@ def from_onnx(
     Args:
         model: A file's path, or its content. Weights in files of their own are found beside the file.
         shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
-        tf32, compute_capabilities, keep_network, cuda_graphs, cache: As for `trtconv.convert`.
+        tf32, compute_capabilities, keep_network, cuda_graphs, cache, save: As for `trtconv.convert`.
 
     Raises:
         BuildError: TensorRT's parser doesn't take the model; the message lists each error with its node.
@@ -66,6 +67,7 @@ def from_onnx(
     check_flag("tf32", tf32)
     check_flag("keep_network", keep_network)
     check_cuda_graphs(cuda_graphs)
+    check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
     clock = Clock()
     with collect_messages() as messages, default_device("cpu"):
@@ -86,7 +88,7 @@ def from_onnx(
             store=Store.of(cache),
             owned=storages(graph.weights()),  # they are the parser's
         )
-    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache)
+    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache, save=save)
 
 
 # -- reading the model ----------------------------------------------------------------------------

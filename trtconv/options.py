@@ -33,6 +33,14 @@ def check_cuda_graphs(value: Any) -> None:
         raise ValueError(f'cuda_graphs={value!r}: it takes "auto", True or False')
 
 
+def check_save(value: Any, keep_network: bool = True) -> None:
+    """Raise `ValueError` unless `value` says what a state holds, of what is kept."""
+    if value not in ("all", "network"):
+        raise ValueError(f'save={value!r}: it takes "all" or "network"')
+    if value == "network" and not keep_network:
+        raise ValueError('save="network" needs the network: leave out keep_network=False, or save "all"')
+
+
 def check_compute_capabilities(given: Any) -> None:
     """Raise `ValueError` unless these are compute capabilities that the TensorRT in use builds for, or None."""
     if given is None:

@@ -53,17 +53,18 @@ class Plan:
     segments: tuple[Segment, ...]
     provenance: dict[str, Any]
 
-    def to_state(self) -> dict[str, torch.Tensor]:
-        """The plan as a flat dict of tensors, for a state dict."""
+    def to_state(self, *, engines: bool = True) -> dict[str, torch.Tensor]:
+        """The plan as a flat dict of tensors, for a state dict; without its engines where they can be built again."""
         state: dict[str, torch.Tensor] = {}
         segments = []
         for number, segment in enumerate(self.segments):
-            state[f"segment_{number}.engine"] = segment.engine
+            if engines or segment.graph is None:
+                state[f"segment_{number}.engine"] = segment.engine
             entry: dict[str, Any] = {"inputs": segment.inputs, "outputs": segment.outputs, "graph": None}
             if segment.graph is not None:
                 entry["graph"], weights = to_state(segment.graph)
                 state |= {f"segment_{number}.weights.{name}": value for name, value in weights.items()}
-            if segment.kernels is not None:
+            if segment.kernels is not None and engines:
                 state[f"segment_{number}.kernels"] = segment.kernels
                 entry["kernels_of"] = segment.kernels_of
             segments.append(entry)
@@ -97,7 +98,8 @@ class Plan:
                 prefix = f"segment_{number}.weights."
                 weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
                 graph = None if entry["graph"] is None else from_state(entry["graph"], weights)
-                engine = state[f"segment_{number}.engine"]
+                name = f"segment_{number}.engine"
+                engine = state[name] if graph is None else state.get(name, _NO_ENGINE)
                 kernels = state.get(f"segment_{number}.kernels")
                 names = tuple(entry["inputs"]), tuple(entry["outputs"])
                 segments.append(Segment(*names, engine, graph, kernels, str(entry.get("kernels_of", ""))))
@@ -107,6 +109,9 @@ class Plan:
         except _DAMAGE as error:
             raise ValueError(f"this is no saved plan of trtconv, or a damaged one: {error!r}") from error
 
+
+_NO_ENGINE = torch.empty(0, dtype=torch.uint8)
+"""In the place of an engine that wasn't saved."""
 
 _DAMAGE = (
     AttributeError,

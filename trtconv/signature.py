@@ -14,7 +14,7 @@ from trtconv.arguments import Parameter, Parameters
 from trtconv.dtypes import engine_dtype, name_of, of_name
 from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.misfits import misfit_of_arguments, misfit_of_tensor
+from trtconv.misfits import label, misfit_of_arguments, misfit_of_tensor
 from trtconv.structure import (
     LEAF,
     Nesting,
@@ -156,6 +156,21 @@ class Signature:
         _ = self.profiles, self.leading, self.is_cast, self.returns_one_tensor
         _ = [spec.is_static for spec in (*self.inputs, *self.outputs)]
         return self
+
+    def device_of(self, tensors: Sequence[torch.Tensor]) -> torch.device:
+        """The one device that all input tensors are on; the CPU where there are none.
+
+        Raises:
+            InputError: they are on several.
+        """
+        device = tensors[0].device if tensors else torch.device("cpu")
+        for index, tensor in enumerate(tensors):
+            if tensor.device != device:
+                raise InputError(
+                    f"{label(self, index)} is on {tensor.device}, {label(self, 0)} on {device}; all inputs have to be "
+                    "on one device: a GPU that TensorRT supports, or the CPU"
+                )
+        return device
 
     def check_written(self, tensors: Sequence[torch.Tensor]) -> None:
         """Raise `InputError` if an input that the module writes to shares memory with another."""

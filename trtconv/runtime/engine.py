@@ -40,8 +40,11 @@ class Engine:
         """Write the plan to a file; an existing file is replaced only when the new one is complete."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(self.serialize())
-        partial.replace(path)
+        try:
+            partial.write_bytes(self.serialize())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         """The plan's size in bytes."""

@@ -11,7 +11,6 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.cache import Store
 from trtconv.errors import EngineError
-from trtconv.places import warn
 from trtconv.plan import Plan, Segment
 from trtconv.runtime.backend import Backend, Bound, EngineBackend, InterpreterBackend
 from trtconv.runtime.engine import Engine, LoadedEngine
@@ -38,6 +37,15 @@ class Session:
         self._signature = plan.signature
         self._lanes: weakref.WeakValueDictionary[int, Lane] = weakref.WeakValueDictionary()
         self._changing = threading.Lock()
+
+    @staticmethod
+    def interpreted(plan: Plan, device: torch.device) -> Session:
+        """A plan whose networks the interpreter runs, on any device.
+
+        Raises:
+            EngineError: a network wasn't kept.
+        """
+        return Session(plan, device, None, [_interpreter(segment, device) for segment in plan.segments])
 
     def lane(self, stream: int) -> Lane:
         """The lane of a stream. It stays as long as something holds it."""
@@ -115,12 +123,11 @@ def load_engine_of(segment: Segment, device: torch.device, store: Store | None) 
 
 def _backend(segment: Segment, device: torch.device, store: Store | None) -> Backend:
     if device.type == "cuda" and trt.is_available():
-        try:
-            return load_engine_of(segment, device, store)
-        except EngineError as error:
-            if segment.graph is None:
-                raise
-            warn(f"the reference interpreter runs in place of the engine: {error}")
+        return load_engine_of(segment, device, store)
+    return _interpreter(segment, device)
+
+
+def _interpreter(segment: Segment, device: torch.device) -> Backend:
     if segment.graph is None:
         raise EngineError(f"the engine can't run on {device}, and the network wasn't kept for the interpreter")
     return InterpreterBackend(segment, segment.graph)
