@@ -82,7 +82,7 @@ def tensordot(net: Network, a: Any, b: Any, dims: Any = 2, out: None = None) -> 
     """
     ranks = [len(net.shape(x)) for x in (a, b)]
     if isinstance(dims, torch.Tensor):
-        dims = dims.tolist() if dims.numel() > 1 else int(dims)
+        dims = [list(map(int, axes)) for axes in dims] if dims.numel() > 1 else int(dims)
     first, second = ([*range(-dims, 0)], [*range(dims)]) if isinstance(dims, int) else dims
     left = [f"a{axis}" for axis in range(ranks[0])]
     right = [f"b{axis}" for axis in range(ranks[1])]

@@ -14,6 +14,7 @@ from torch._ops import OpOverload
 from trtconv import registry
 from trtconv import tensorrt as trt
 from trtconv.capture.names import canonical_name
+from trtconv.capture.recorder import current
 from trtconv.capture.trace import Call, Trace, bind, is_activation, map_tensors, tensors_in
 from trtconv.definition import describe
 from trtconv.dtypes import BYTES, name_of, to_trt
@@ -249,6 +250,18 @@ class _Constant(torch.Tensor):
     @property
     def _trt(self) -> Any:
         return self._network.tensor(self.as_subclass(torch.Tensor))
+
+    def numpy(self, *, force: bool = False) -> Any:
+        recorder = current()
+        if recorder is not None:
+            recorder.lend(self)
+        return super().numpy(force=force)
+
+    def tolist(self) -> Any:
+        recorder = current()
+        if recorder is not None:
+            recorder.read(self)
+        return super().tolist()
 
 
 def _run_with_context(converter: Converter, network: Network, call: Call) -> None:

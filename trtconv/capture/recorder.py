@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from trtconv.capture.functions import VALUE_READERS
 from trtconv.capture.trace import is_plain, map_tensors, tensors_in
 from trtconv.graph.recipes import Program, Source, Step, operator, parts_in
-from trtconv.graph.recipes import is_plain as can_be_saved
 from trtconv.reference.graph import Graph, Layer, Part
 
 
@@ -32,7 +30,9 @@ class Recorder:
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self._numbers: dict[StorageWeakRef, int] = {}
+        self._numbers: dict[int, int] = {}
+        """Of the storages by their addresses, which nothing else gets as long as there are weak references."""
+        self._references: list[StorageWeakRef] = []
         self._sizes: dict[int, int] = {}
         self._sources: list[Source] = []
         self._names: list[str] = []
@@ -42,11 +42,13 @@ class Recorder:
         """The storages whose contents depend on a parameter or buffer."""
         self._reads: dict[Part, torch.Tensor] = {}
         self._lent: list[torch.Tensor] = []
+        self._held: list[torch.Tensor] = []
         saved = module.state_dict(keep_vars=True)
         held = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         for name, value in held:
             self._names.append(name)
             if is_plain(value) and _is_real(value):
+                self._held.append(value.detach())
                 part = self._part(value, self._number(value))
                 self._sizes[part.storage] = value.untyped_storage().nbytes()
                 self._dependent.add(part.storage)
@@ -58,7 +60,7 @@ class Recorder:
         """Take note of an operator that wrote to none of its arguments."""
         arguments = self._arguments(func, args, kwargs)
         if arguments is not None:
-            self._finish(func, arguments, tensors_in((args, kwargs)), result)
+            self._finish(func, arguments, result)
 
     def read(self, tensor: torch.Tensor) -> None:
         """Take note that Python read the values of a tensor, to decide by."""
@@ -72,9 +74,9 @@ class Recorder:
         self._lent.append(tensor.detach())
 
     def owner(self, view: torch.Tensor) -> torch.Tensor | None:
-        """The tensor over the same memory among those that were lent."""
+        """A tensor over the same memory, if that is a parameter's, or was lent."""
         first, last = view.data_ptr(), view.data_ptr() + view.nbytes
-        for tensor in self._lent:
+        for tensor in (*self._lent, *self._held):
             storage = tensor.untyped_storage()
             start = storage.data_ptr()
             if start <= first and last <= start + storage.nbytes() and not (first - start) % view.itemsize:
@@ -86,54 +88,50 @@ class Recorder:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """A context in which all operators on real tensors are noted."""
-        with _Operators(self), _Reads(self):
+        with _Operators(self):
             yield
 
-    def _arguments(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The arguments with parts for tensors; None if there is nothing to note."""
-        inputs = tensors_in((args, kwargs))
-        if not all(map(_is_real, inputs)):
+    def _arguments(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments | None:
+        """An operator's arguments, if there is something to note: none is a stand-in, and one is known."""
+        kind = _kind(func)
+        if kind.is_view:
             return None
-        numbers = [self._numbers.get(_key(each)) for each in inputs]
-        if inputs and all(number is None for number in numbers):
+        tensors = _tensors(args, kwargs)
+        is_known = not tensors
+        for each in tensors:
+            if not _is_real(each):
+                return None
+            is_known = is_known or each.untyped_storage()._cdata in self._numbers
+        if not is_known:
             return None
-        return map_tensors(
-            lambda tensor: self._part(tensor, self._number(tensor, func._schema.is_mutable)), (args, kwargs)
-        )
+        parts = {id(each): self._part(each, self._number(each, kind.is_mutable)) for each in tensors}
+        is_plain = all(map(_can_be_saved, args)) and (not kwargs or _can_be_saved(kwargs))
+        new_args = tuple([_with_parts(each, parts) for each in args])
+        new_kwargs = {name: _with_parts(each, parts) for name, each in kwargs.items()} if kwargs else kwargs
+        return _Arguments(tensors, parts, new_args, new_kwargs, is_plain)
 
-    def _finish(
-        self,
-        func: OpOverload,
-        arguments: tuple[tuple[Any, ...], dict[str, Any]],
-        inputs: list[torch.Tensor],
-        result: Any,
-    ) -> None:
-        outputs, (args, kwargs) = tensors_in(result), arguments
+    def _finish(self, func: OpOverload, given: _Arguments, result: Any) -> None:
+        outputs = [result] if isinstance(result, torch.Tensor) else tensors_in(result)
         if not all(map(_is_real, outputs)):
             return
-        given = parts_in((args, kwargs))
-        depends = any(part.storage in self._dependent for part in given)
-        depends_on_values = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*func.tags}
-        if not outputs or depends_on_values or func.namespace != "aten" or not can_be_saved((args, kwargs)):
-            for tensor in inputs if depends else ():
+        storages = {part.storage for part in given.parts.values()}
+        depends, kind = not storages.isdisjoint(self._dependent), _kind(func)
+        if not outputs or kind.is_opaque or not given.is_plain:
+            for tensor in given.tensors if depends else ():
                 self.read(tensor)
             return
-        known = {part.storage for part in given}
-        written = {
-            part.storage
-            for argument, value in zip(func._schema.arguments, args, strict=False)
-            if argument.alias_info is not None and argument.alias_info.is_write
-            for part in parts_in(value)
-        }
-        made = [self._made(output, known) for output in outputs]
+        if not storages and all(output.numel() <= _FEW for output in outputs):
+            return  # kept with its contents, if it comes to be used
+        made = tuple([self._made(output, storages) for output in outputs])
+        written = _written(func, given.args) if kind.is_mutable else set()
         if not written and all(part is None for part in made):
             return  # a view
         if depends:
-            self._dependent |= written | {part.storage for part in made if part is not None}
-        self._steps.append(Step(str(func).removeprefix("aten."), args, kwargs, tuple(made)))
+            self._dependent.update(written, (part.storage for part in made if part is not None))
+        self._steps.append(Step(kind.name, given.args, given.kwargs, made))
 
     def _made(self, output: torch.Tensor, known: set[int]) -> Part | None:
-        number = self._numbers.get(_key(output))
+        number = self._numbers.get(output.untyped_storage()._cdata)
         return None if number in known else self._part(output, self._new_number(output))
 
     # -- tensors ----------------------------------------------------------------------------------
@@ -142,7 +140,7 @@ class Recorder:
         """Where a tensor lies that depends on a parameter or buffer; None for others."""
         if not _is_real(tensor):
             return None
-        number = self._numbers.get(_key(tensor))
+        number = self._numbers.get(tensor.untyped_storage()._cdata)
         return self._part(tensor, number) if number is not None and number in self._dependent else None
 
     @staticmethod
@@ -152,16 +150,18 @@ class Recorder:
 
     def _number(self, tensor: torch.Tensor, will_change: bool = False) -> int:
         """The number of a tensor's storage; one that wasn't known yet is kept with its contents."""
-        key = _key(tensor)
-        if key not in self._numbers:
+        number = self._numbers.get(tensor.untyped_storage()._cdata)
+        if number is None:
             number = self._new_number(tensor)
             with _disable_current_modes():
                 content = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
                 self._literals[number] = content.clone() if will_change else content
-        return self._numbers[key]
+        return number
 
     def _new_number(self, tensor: torch.Tensor) -> int:
-        number = self._numbers[_key(tensor)] = len(self._numbers)
+        storage = tensor.untyped_storage()
+        self._references.append(StorageWeakRef(storage))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        number = self._numbers[storage._cdata] = len(self._references)
         return number
 
     # -- the result -------------------------------------------------------------------------------
@@ -203,13 +203,77 @@ class Recorder:
         )
 
 
-def _key(tensor: torch.Tensor) -> StorageWeakRef:
-    """What equals another only where it is of the same storage, whatever has its address by then."""
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class _Arguments(NamedTuple):
+    """The tensors among an operator's arguments, the parts that they are by their ids, and the arguments with these."""
+
+    tensors: list[torch.Tensor]
+    parts: dict[int, Part]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    is_plain: bool
+    """They can be saved."""
+
+
+class _Kind(NamedTuple):
+    """What holds for all calls of an operator."""
+
+    name: str
+    is_mutable: bool
+    is_view: bool
+    is_opaque: bool
+    """It gives other shapes for other values, or is none of ATen's."""
+
+
+@functools.cache
+def _kind(func: OpOverload) -> _Kind:
+    depends_on_values = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*func.tags}
+    is_opaque = bool(depends_on_values) or func.namespace != "aten"
+    schema = func._schema
+    is_view = bool(schema.returns) and all(each.alias_info is not None for each in schema.returns)
+    return _Kind(str(func).removeprefix("aten."), schema.is_mutable, is_view and not schema.is_mutable, is_opaque)
+
+
+def _written(func: OpOverload, args: tuple[Any, ...]) -> set[int]:
+    """The storages that an operator writes to."""
+    pairs = zip(func._schema.arguments, args, strict=False)
+    writes = [value for each, value in pairs if each.alias_info is not None and each.alias_info.is_write]
+    return {part.storage for part in parts_in(writes)}
+
+
+def _with_parts(value: Any, parts: dict[int, Part]) -> Any:
+    if isinstance(value, torch.Tensor):
+        return parts[id(value)]
+    if type(value) in (list, tuple, dict):
+        return map_tensors(lambda each: parts[id(each)], value)
+    return value
+
+
+def _tensors(args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    result = []
+    for each in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(each, torch.Tensor):
+            result.append(each)
+        elif type(each) in (list, tuple, dict):
+            result += tensors_in(each)
+    return result
+
+
+_FEW = 4096
+_SAVABLE = {bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout} | {torch.memory_format}
+
+
+def _can_be_saved(structure: Any) -> bool:
+    """Whether `trtconv.graph.recipes.encode` takes arguments."""
+    kind = type(structure)
+    if kind is tuple or kind is list:
+        return all(map(_can_be_saved, structure))
+    if kind is dict:
+        return all(map(_can_be_saved, structure.values()))
+    return kind in _SAVABLE or isinstance(structure, torch.Tensor)
 
 
 def _is_real(tensor: torch.Tensor) -> bool:
-    return not isinstance(tensor, FakeTensor) and tensor.layout is torch.strided and tensor.device.type != "meta"
+    return not (tensor.is_meta or isinstance(tensor, FakeTensor)) and tensor.layout is torch.strided
 
 
 _current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
@@ -241,19 +305,5 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch l
         arguments = self._recorder._arguments(func, args, kwargs)
         result = func(*args, **kwargs)
         if arguments is not None:
-            self._recorder._finish(func, arguments, tensors_in((args, kwargs)), result)
+            self._recorder._finish(func, arguments, result)
         return result
-
-
-class _Reads(TorchFunctionMode):
-    """Notes what reads the values of tensors in C++, past their operators."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self._recorder = recorder
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in VALUE_READERS and args and isinstance(args[0], torch.Tensor):
-            (self._recorder.lend if name in ("numpy", "__array__") else self._recorder.read)(args[0])
-        return func(*args, **(kwargs or {}))

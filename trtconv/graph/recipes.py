@@ -192,7 +192,7 @@ def parts_in(structure: Any) -> list[Part]:
 
 
 def _flat(structure: Any) -> list[Any]:
-    if isinstance(structure, (tuple, list)):
+    if isinstance(structure, (tuple, list)) and not isinstance(structure, Part):
         return [leaf for item in structure for leaf in _flat(item)]
     if isinstance(structure, Mapping):
         return _flat(list(structure.values()))
@@ -281,15 +281,6 @@ _CONSTANTS = {
 }
 
 
-def is_plain(value: Any) -> bool:
-    """Whether an argument can be saved."""
-    try:
-        encode(value)
-    except TypeError:
-        return False
-    return True
-
-
 def encode(value: Any) -> Any:
     """An argument as JSON has it.
 
@@ -304,7 +295,7 @@ def encode(value: Any) -> Any:
         case complex():
             return {"complex": [repr(value.real), repr(value.imag)]}
         case Part():
-            return {"part": [str(value.dtype).removeprefix("torch."), *dataclasses.astuple(value)[1:]]}
+            return {"part": [str(value.dtype).removeprefix("torch."), *value[1:]]}
         case torch.dtype():
             return {"dtype": str(value).removeprefix("torch.")}
         case torch.device():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -75,8 +75,7 @@ class TensorType:
         return f"{self.dtype.name} {list(self.shape)}"
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A tensor as a part of a storage, which is known by a number; shape, strides and offset are in elements."""
 
     dtype: torch.dtype
