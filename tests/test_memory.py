@@ -1,7 +1,10 @@
 """What a call returns is the caller's alone, and what a converted module keeps is its own."""
 
 import copy
+import gc
 import pickle
+import weakref
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +13,9 @@ from torch import nn
 
 import trtconv
 from trtconv import reference
+from trtconv.capture.recorder import Recorder
+from trtconv.capture.trace import Trace
+from trtconv.network import Network
 
 ALIASING = {
     "itself": lambda x: x,
@@ -39,6 +45,32 @@ def test_writing_to_results_changes_nothing_else(function):
             result.add_(100)
     assert torch.equal(x, before)
     assert all(torch.equal(value, state[name]) for name, value in converted.state_dict().items())
+
+
+def test_nothing_of_a_conversion_but_its_graph_is_alive_while_it_is_built():
+    """TensorRT holds the weights twice then."""
+    made, alive = [], []
+
+    def noting(kind):
+        def init(self, *args):
+            made.append(weakref.ref(self))
+            original(self, *args)
+
+        original = kind.__init__
+        return mock.patch.object(kind, "__init__", init)
+
+    def build(*args, **options):
+        alive.extend(type(each()).__name__ for each in made if each() is not None)
+        return torch.zeros(1, dtype=torch.uint8)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with noting(Network), noting(Recorder), noting(Trace), mock.patch("trtconv.build.build", build):
+            trtconv.convert(nn.MultiheadAttention(8, 2).eval(), [torch.randn(3, 1, 8)] * 3)
+    finally:
+        gc.enable()
+    assert len(made) > 2 and not alive
 
 
 def test_results_of_an_observed_run_are_new_too():

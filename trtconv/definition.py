@@ -135,8 +135,10 @@ class Definition:
     def graph(self) -> Graph:
         """The network as plain data, with the origins of its layers and the symbols in its sizes.
 
-        Weights are those that the definition was given, not copies, where these are tensors.
+        It is whole then: nothing may be added. Weights are those that the definition was given, not copies, where these
+        are tensors.
         """
+        self._later.clear()  # they hold this object, which would live on with all weights
         with quiet():
             graph = read(self.definition, copy=False)
         graph.map_weights(self._given)
