@@ -40,6 +40,18 @@ def test_classify_photo_names_missing_pictures():
     assert result.returncode == 2 and "no such picture: no.jpg" in result.stderr
 
 
+def test_train_and_evaluate():
+    """The converted module reads digits as well as PyTorch's after each epoch, and better than at first."""
+    script = ROOT / "examples" / "train_and_evaluate.py"
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split()[-2:] for line in result.stdout.splitlines()[1:]]
+    assert len(rows) == 6
+    for theirs, ours in rows:
+        assert abs(float(theirs.rstrip("%")) - float(ours.rstrip("%"))) < 0.5
+    assert float(rows[0][1].rstrip("%")) < float(rows[-2][1].rstrip("%"))
+
+
 def test_packages_are_listed():
     """Every folder with Python files of the library is in pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()
