@@ -67,7 +67,9 @@ def test_nothing_of_a_conversion_but_its_graph_is_alive_while_it_is_built():
     gc.disable()
     try:
         with noting(Network), noting(Recorder), noting(Trace), mock.patch("trtconv.build.build", build):
-            trtconv.convert(Function(lambda x: torch.native_layer_norm(x, (4,), None, None, 1e-5)[0]), torch.randn(3, 4))
+            trtconv.convert(
+                Function(lambda x: torch.native_layer_norm(x, (4,), None, None, 1e-5)[0]), torch.randn(3, 4)
+            )
     finally:
         gc.enable()
     assert len(made) > 2 and not alive

@@ -1,13 +1,18 @@
 """Graphs written to definitions read back as they were, for every layer type."""
 
+import copy
 import dataclasses
+import pickle
+from unittest import mock
 
 import pytest
 import torch
 
 from trtconv import tensorrt as trt
 from trtconv.graph import digest, in_order, write
-from trtconv.reference import Interpreter, Layer, read
+from trtconv.graph.writer import _Writer
+from trtconv.reference import Interpreter, Layer, from_state, read, to_state
+from trtconv.reference.graph import Live
 
 from .cases import CASES
 from .network import Net
@@ -87,9 +92,24 @@ def test_the_digest_heeds_no_strides(weights):
 
 def test_what_cannot_be_written_is_named():
     graph = small()
-    unknown = Layer("strange", "PLUGIN_V3", {}, ("x",), ("z",))
-    with pytest.raises(ValueError, match="layer 'strange' \\(PLUGIN_V3\\): layers of this type can't be written"):
+    unknown = Layer("strange", "STRANGE", {}, ("x",), ("z",))
+    with pytest.raises(ValueError, match=r"layer 'strange' \(STRANGE\): layers of this type can't be written"):
         write(dataclasses.replace(graph, layers=(*graph.layers, unknown)))
     cycle = (Layer("a", "IDENTITY", {}, ("q",), ("p",)), Layer("b", "IDENTITY", {}, ("p",), ("q",)))
     with pytest.raises(ValueError, match=r"'a' .* depends on its own result"):
         in_order(cycle)
+
+
+@pytest.mark.parametrize(("kind", "method"), [("PLUGIN_V2", "add_plugin_v2"), ("PLUGIN_V3", "add_plugin_v3")])
+def test_plugins_are_carried_within_a_process(kind, method):
+    plugin = object()
+    attributes = {"plugin": "Twice_TEST", "instance": Live(plugin)}
+    graph = dataclasses.replace(small(), layers=(Layer("p", kind, attributes, ("x",), ("y",)),))
+    definition = mock.MagicMock()
+    _Writer(graph, definition).write()
+    inputs, *_, given = getattr(definition, method).call_args.args
+    assert inputs == [definition.add_input.return_value] and given is plugin
+    for other in (copy.deepcopy(graph), pickle.loads(pickle.dumps(graph)), from_state(*to_state(graph))):
+        assert digest(other) == digest(graph)
+        with pytest.raises(ValueError, match=r"'p' .*: its plugin isn't in this process"):
+            write(other)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trtconv.graph.order import in_order
-from trtconv.reference.graph import Graph
+from trtconv.reference.graph import Graph, Live
 
 
 def digest(graph: Graph) -> str:
@@ -27,7 +27,11 @@ def digest(graph: Graph) -> str:
     add(sorted((name, kind.dtype.name, kind.shape) for name, kind in graph.tensors.items()))
     for layer in in_order(graph.layers):
         # What isn't set isn't told apart from what this TensorRT doesn't have.
-        given = {name: value for name, value in sorted(layer.attributes.items()) if value is not None}
+        given = {
+            name: value
+            for name, value in sorted(layer.attributes.items())
+            if value is not None and not isinstance(value, Live)
+        }
         add([layer.name, layer.type, layer.inputs, layer.outputs, given])
     return result.hexdigest()
 

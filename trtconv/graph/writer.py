@@ -173,11 +173,8 @@ def member(enum: str, name: str) -> Any:
     return getattr(trt, enum).__members__[name]
 
 
-_SET_BY_HAND = {"kernel", "bias", "shift", "scale", "power", "weights", "is_v2", "swiglu_param_alpha"} | {
-    "swiglu_param_beta",
-    "swiglu_param_limit",
-    "quantization_to_type",
-    "kind",
+_SET_BY_HAND = {"kernel", "bias", "shift", "scale", "power", "weights", "is_v2", "quantization_to_type", "kind"} | {
+    f"swiglu_param_{name}" for name in ("alpha", "beta", "limit")
 }
 
 # Layer type -> the method that adds it, and its arguments: places of inputs, names of attributes with their enums.
@@ -362,9 +359,17 @@ def _attention(w: _Writer, layer: Layer) -> tuple[Any, int]:
 _ATTENTION_TENSORS = ("mask", "normalization_quantize_scale", "query_lengths", "key_value_lengths")
 
 
-def _attention_output(w: _Writer, layer: Layer) -> tuple[Any, int]:
-    """Added with the input."""
+def _attention_output(w: _Writer, layer: Layer) -> tuple[Any, int]:  # it was added with the input
     return w.definition.get_layer(w.definition.num_layers - 1), len(layer.inputs)
+
+
+def _plugin(w: _Writer, layer: Layer) -> tuple[Any, int]:
+    instance = layer.attributes.get("instance")
+    if instance is None or instance.value is None:
+        raise ValueError("its plugin isn't in this process: a saved network has its name only; convert again")
+    if layer.type == "PLUGIN_V2":
+        return w.definition.add_plugin_v2(w.inputs(layer), instance.value), len(layer.inputs)
+    return w.definition.add_plugin_v3(w.inputs(layer), [], instance.value), len(layer.inputs)
 
 
 _BY_HAND: Mapping[str, Callable[[_Writer, Layer], tuple[Any, int]]] = {
@@ -384,6 +389,8 @@ _BY_HAND: Mapping[str, Callable[[_Writer, Layer], tuple[Any, int]]] = {
     "LOOP_OUTPUT": _loop_output,
     "MOE": _experts,
     "NORMALIZATION": _normalization,
+    "PLUGIN_V2": _plugin,
+    "PLUGIN_V3": _plugin,
     "RECURRENCE": _recurrence,
     "SCALE": _scale,
     "SLICE": _slice,

@@ -75,6 +75,16 @@ class TensorType:
         return f"{self.dtype.name} {list(self.shape)}"
 
 
+class Live:
+    """An object of this process, a plugin for one: copies and files of a graph have none in its place."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return Live, (None,)
+
+
 class Part(NamedTuple):
     """A tensor as a part of a storage, which is known by a number; shape, strides and offset are in elements."""
 

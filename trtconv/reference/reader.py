@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from trtconv import tensorrt as trt
-from trtconv.reference.graph import DataType, Graph, Layer, TensorType
+from trtconv.reference.graph import DataType, Graph, Layer, Live, TensorType
 from trtconv.reference.layout import copy_weights
 from trtconv.reference.weights import to_tensor
 
@@ -251,13 +251,14 @@ def _shuffle(_binding: Any, layer: Layer, tensors: Mapping[str, TensorType]) -> 
 
 
 def _plugin(binding: Any, layer: Layer, _tensors: Mapping[str, TensorType]) -> dict[str, Any]:
-    """The name by which a plugin is registered."""
+    """By what a plugin is registered, and itself."""
     if layer.type == "PLUGIN_V2":
         binding.__class__ = trt.IPluginV2Layer
-        return {"plugin": binding.plugin.plugin_type}
+        return {"plugin": binding.plugin.plugin_type, "instance": Live(binding.plugin)}
     binding.__class__ = trt.IPluginV3Layer
     core = binding.plugin.get_capability_interface(trt.PluginCapabilityType.CORE)
-    return {"plugin": core.plugin_name}
+    names = {"plugin": core.plugin_name, "version": core.plugin_version, "namespace": core.plugin_namespace}
+    return {**names, "instance": Live(binding.plugin)}
 
 
 _Refinement = Callable[[Any, Layer, Mapping[str, TensorType]], dict[str, Any]]

@@ -12,7 +12,7 @@ import torch
 
 from trtconv.graph import recipes
 from trtconv.places import Origin
-from trtconv.reference.graph import DataType, Graph, Layer, TensorType
+from trtconv.reference.graph import DataType, Graph, Layer, Live, TensorType
 from trtconv.reference.schema import check_layer
 
 _FORMAT = "trtconv.reference.graph"
@@ -128,6 +128,8 @@ def _encode(value: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:
         by_columns = value.dim() > 1 and not value.is_contiguous() and value.mT.is_contiguous()
         tensors[key] = value.mT if by_columns else value.contiguous()
         return {"tensor": key, "by_columns": True} if by_columns else {"tensor": key}
+    if isinstance(value, Live):
+        return None
     if isinstance(value, tuple):
         return [_encode(item, f"{key}.{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
