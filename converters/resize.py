@@ -117,6 +117,8 @@ def _interpolate(net: Network, name: str, x: Any, align_corners: bool, scales: S
     axes = [_Axis(*each) for each in zip(net.shape(x)[2:], net.output.shape[2:], factors, strict=True)]
     # Of integers torch interpolates bytes; the layer has only floats.
     result = x if net.dtype(x).is_floating_point else net.cast(x, torch.float32)
+    if result is not x and mode.layer != "NEAREST" and all(axis.is_static() for axis in axes):
+        return net.cast(_bytes_interpolated(net, name, result, axes, align_corners), net.output.dtype)
     for place, axis in enumerate(axes, start=2):
         if axis.is_kept() or _by_layer(mode, axis, align_corners):
             continue
@@ -140,6 +142,43 @@ def _rounded_to_bytes(net: Network, x: Any) -> Any:
     """The nearest integers from 0 to 255: the only ones that torch interpolates are bytes."""
     x = net.elementwise(net.elementwise(x, 0, trt.ElementWiseOperation.MAX), 255, trt.ElementWiseOperation.MIN)
     return net.unary(x, trt.UnaryOperation.ROUND)
+
+
+def _bytes_interpolated(net: Network, name: str, x: Any, axes: Sequence[_Axis], align_corners: bool) -> Any:
+    """Bytes interpolated as torch does on the CPU: one axis after the other from the last, by weights of 16 bits."""
+    for place, axis in reversed(list(enumerate(axes, start=2))):
+        if not axis.is_kept():
+            weights = _weights(getattr(aten, name).default, axis, len(axes), align_corners)
+            x = _bytes_along(net, *_in_fixed_point(weights), x, place)
+    return x
+
+
+def _in_fixed_point(weights: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Whole numbers, and how many of their bits lie behind the point: up to 22 that 16 bits with a sign still hold."""
+    largest, bits = float(weights.max()), 0
+    while bits < 22 and int(largest * (2 << bits) + 0.5) < 1 << 15:
+        bits += 1
+    scaled = weights * (1 << bits)
+    return (scaled + scaled.sign() * 0.5).trunc(), bits
+
+
+def _bytes_along(net: Network, weights: torch.Tensor, bits: int, x: Any, place: int) -> Any:
+    """The nearest bytes to `weights` / 2**`bits` times the vectors along an axis, halves up.
+
+    A product for each 8 bits of the weights or fewer, from the last: sums of floats are exact up to 2**24, and factors
+    of 8 bits in every format. What a sum has above those bits is carried to the next, as in long addition.
+    """
+    most = int((weights != 0).sum(1).max())
+    width = min(8, max(1, 15 - (most - 1).bit_length()))
+    carry: Any = float(1 << bits >> 1)
+    while bits:
+        digit = min(bits, width)
+        factors = weights if digit == bits else weights.remainder(1 << digit)
+        total = net.add(product_along(net, factors.float(), x, place), carry)
+        carry = net.unary(net.mul(total, 0.5**digit), trt.UnaryOperation.FLOOR)
+        weights, bits = (weights - factors) / (1 << digit), bits - digit
+    carry = net.elementwise(carry, 0, trt.ElementWiseOperation.MAX)
+    return net.elementwise(carry, 255, trt.ElementWiseOperation.MIN)
 
 
 def _by_layer(mode: _Mode, axis: _Axis, align_corners: bool) -> bool:

@@ -303,3 +303,23 @@ def test_small_heads_in_half_precision(name, function, inputs, dtype):
     exact = function(*(each.double() if each.is_floating_point() else each for each in args))
     own, ours = ((each.double() - exact).square().mean().sqrt() for each in (function(*args), converted(*args)))
     assert ours <= 1.2 * own
+
+
+@cases(
+    *(
+        case(
+            F.scaled_dot_product_attention,
+            *[(2, 16, 64, size)] * 3,
+            id=str(size),
+            dtypes=(torch.float16, torch.bfloat16),
+        )
+        for size in (8, 32, 64, 128)
+    )
+)
+def test_half_precision(function, inputs, dtype):
+    """Of queries of unit variance; scores of heads of 16 and more are rounded to half precision in the interpreter.
+
+    Their errors' root mean square is up to 1.9 times PyTorch's, and with queries of amplitude 4 single elements are
+    beyond the bound.
+    """
+    check(function, inputs, dtype)

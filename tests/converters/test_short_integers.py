@@ -131,6 +131,33 @@ def test_reduction(function, inputs, dtype):
     check(function, inputs, dtype)
 
 
+def means(function):
+    """With what the places hold, and without."""
+    return lambda x, i, v: tuple(function(x, 1, i, v, "mean", include_self=included) for included in (True, False))
+
+
+@cases(
+    each(
+        means(torch.scatter_reduce),
+        *(Ints((B, 300, 2), 0, 3), lambda dtype: whole((B, 300, 2), dtype)),
+        name="scatter-mean",
+        shape=(B, 4, 2),
+        dtypes=(torch.uint8, torch.int16),
+    ),
+    each(
+        means(torch.index_reduce),
+        *(Ints((300,), 0, 3), lambda dtype: whole((B, 300, 2), dtype)),
+        name="index-mean",
+        shape=(B, 4, 2),
+        dtypes=(torch.int8,),
+    ),
+)
+@pytest.mark.filterwarnings("ignore:index_reduce")
+def test_reduction_at_places(function, inputs, dtype):
+    """The sum wraps before it is divided, and so does the number of elements."""
+    check(function, inputs, dtype)
+
+
 def test_argmax():
     check(lambda x: x.argmax(1), (Ints((4, 1), 0, 255, torch.uint8),), torch.float32)
 
@@ -152,13 +179,41 @@ def test_constants(dtype):
     compare_draws(module, converted, lambda _: (torch.randint(limits.min, limits.max + 1, (3, 4), dtype=dtype),), 2)
 
 
-@pytest.mark.parametrize("antialias", [False, True])
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
-def test_interpolated_bytes(mode, antialias):
-    """PyTorch computes in 16 bits and is off by one here and there."""
-    resize = Function(lambda x: F.interpolate(x, size=(9, 5), mode=mode, antialias=antialias))
-    converted = trtconv.convert(resize, (torch.zeros(2, 3, 7, 8, dtype=torch.uint8),))
+def resized(**options):
+    return lambda x: F.interpolate(x, **options)
+
+
+@cases(
+    *(
+        case(
+            *(resized(size=size, mode=mode, antialias=antialias), whole(shape, torch.uint8)),
+            id=f"{mode}-{size[0]}{'-antialias' if antialias else ''}",
+            dtypes=ONE,
+        )
+        for mode in ("bilinear", "bicubic")
+        for antialias, shape, size in (
+            (False, (2, 3, 7, 8), (9, 5)),
+            (True, (2, 3, 7, 8), (9, 5)),
+            (True, (1, 2, 300, 20), (2, 50)),
+        )
+    ),
+    case(resized(scale_factor=1.7, mode="bilinear"), whole((2, 5, 7, 8), torch.uint8), id="scale", dtypes=ONE),
+    case(
+        *(resized(size=(9, 5), mode="bicubic", align_corners=True), whole((2, 3, 7, 8), torch.uint8)),
+        id="corners",
+        dtypes=ONE,
+    ),
+)
+@pytest.mark.skipif("config.getoption('--device') == 'cuda'", reason="PyTorch interpolates otherwise there")
+def test_interpolated_bytes(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def test_interpolated_bytes_of_dynamic_sizes():
+    """PyTorch's weights of 16 bits are those of known sizes; others are in float32, off by one here and there."""
+    resize = Function(lambda x: F.interpolate(x, size=(9, 5), mode="bilinear"))
     x = torch.randint(0, 256, (2, 3, 7, 8), dtype=torch.uint8)
+    converted = trtconv.convert(resize, (x,), dynamic_shapes={"args": [{2: (4, 7, 9)}]})
     exact = resize(x.double()).clamp(0, 255)
     assert converted(x).dtype is torch.uint8
     assert (converted(x).double() - exact).abs().max() <= 0.5001

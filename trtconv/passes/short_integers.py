@@ -33,7 +33,8 @@ def use_int32(trace: Trace) -> Trace:
         return trace
     rewrite = _Rewrite(trace)
     for call in trace.calls:
-        rewrite(call)
+        for part in _parts(call):
+            rewrite(part)
     outputs = [rewrite.output(tensor) for tensor in trace.outputs]
     return Trace(rewrite.inputs, outputs, rewrite.calls)
 
@@ -44,6 +45,32 @@ def _is_short(value: object) -> bool:
 
 def _has_short(call: Call) -> bool:
     return any(map(_is_short, (*call.input_tensors(), *call.output_tensors())))
+
+
+def _parts(call: Call) -> list[Call]:
+    """A mean of short integers in calls whose results wrap each: the sum and the number of elements do before it."""
+    operator = _operator(call.target)
+    if operator not in (aten.scatter_reduce, aten.index_reduce) or not _has_short(call):
+        return [call]
+    names = [argument.name for argument in call.target._schema.arguments]  # type: ignore[attr-defined]  # an operator
+    given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+    included = given.pop("include_self", True)
+    x, dim, index, source, reduce = (given[name] for name in names[:5])
+    if reduce != "mean":
+        return [call]
+    fill, add = (
+        (aten.scatter.value, aten.scatter_add.default)
+        if operator is aten.scatter_reduce
+        else (aten.index_fill.int_Scalar, aten.index_add.default)
+    )
+    calls: list[Call] = []
+    with recorded(calls, call.origin, *call.output_tensors()):
+        ones = torch.ones_like(x)
+        total = add(x if included else fill(x, dim, index, 0), dim, index, source)
+        count = add(ones if included else torch.zeros_like(x), dim, index, torch.ones_like(source))
+        torch.div(total, count.masked_fill(count == 0, 1), rounding_mode="floor")
+    calls[-1] = dataclasses.replace(calls[-1], output=call.output)
+    return calls
 
 
 class _Rewrite:
