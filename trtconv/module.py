@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -377,16 +376,15 @@ class TRTModule(torch.nn.Module):
                     "do: load them there, convert that module, and load the converted module's state_dict() here"
                 )
             return
+        read: set[str] = set()
+        copies = not local_metadata.get("assign_to_params_buffers", False)
         try:
-            plan = Plan.from_state(own)
+            self._set_plan(Plan.from_state(own, copies, read))
         except ValueError as error:
             error_msgs.append(f"{prefix}plan: {error}")
             return
         if strict:
-            unexpected_keys += [prefix + name for name in own.keys() - plan.to_state().keys()]
-        if not local_metadata.get("assign_to_params_buffers", False):
-            plan = copy.deepcopy(plan)
-        self._set_plan(plan)
+            unexpected_keys += [prefix + name for name in own if name not in read]
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles take the plan; contexts, graphs and locks belong to their process.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -78,12 +78,18 @@ class Plan:
         return state
 
     @staticmethod
-    def from_state(state: Mapping[str, torch.Tensor]) -> Plan:
+    def from_state(state: Mapping[str, torch.Tensor], copies: bool = False, read: set[str] | None = None) -> Plan:
         """The inverse of `to_state`.
+
+        Args:
+            state: May hold more.
+            copies: Whether the plan gets copies of the tensors.
+            read: To it the names of what is read are added.
 
         Raises:
             ValueError: the state is damaged, or of a format that this version doesn't know.
         """
+        state = _Reading(state, copies, set() if read is None else read)
         try:
             header = json.loads(bytes(state["plan"].cpu().numpy()))
             if not isinstance(header, dict) or "format" not in header:
@@ -96,8 +102,7 @@ class Plan:
             segments = []
             for number, entry in enumerate(header["segments"]):
                 prefix = f"segment_{number}.weights."
-                weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-                graph = None if entry["graph"] is None else from_state(entry["graph"], weights)
+                graph = None if entry["graph"] is None else from_state(entry["graph"], state.under(prefix))
                 name = f"segment_{number}.engine"
                 engine = state[name] if graph is None else state.get(name, _NO_ENGINE)
                 kernels = state.get(f"segment_{number}.kernels")
@@ -108,6 +113,28 @@ class Plan:
             return plan
         except _DAMAGE as error:
             raise ValueError(f"this is no saved plan of trtconv, or a damaged one: {error!r}") from error
+
+
+class _Reading(Mapping[str, torch.Tensor]):
+    """A state whose tensors are copied, and their names noted, as they are read."""
+
+    def __init__(self, state: Mapping[str, torch.Tensor], copies: bool, read: set[str], prefix: str = "") -> None:
+        self._state, self._copies, self._read, self._prefix = state, copies, read, prefix
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        value = self._state[self._prefix + name]
+        self._read.add(self._prefix + name)
+        return value.clone() if self._copies and isinstance(value, torch.Tensor) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(self._prefix) for name in self._state if name.startswith(self._prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def under(self, prefix: str) -> _Reading:
+        """What stands under a prefix."""
+        return _Reading(self._state, self._copies, self._read, prefix)
 
 
 _NO_ENGINE = torch.empty(0, dtype=torch.uint8)
