@@ -12,6 +12,7 @@ from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.network import Network, axes_mask
+from trtconv.passes.fold_batch_norm import scale_and_shift
 from trtconv.registry import converter
 from trtconv.sizes import Size, product
 
@@ -164,19 +165,6 @@ def _by_computed(net: Network, x: Any, weight: Any, bias: Any, mean: Any, var: A
     if bias is not None:
         result = net.add(result, net.reshape(net.cast(bias, torch.float32), shape))
     return net.cast(result, net.dtype(x))
-
-
-def scale_and_shift(
-    weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor, var: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The float64 vectors with which batch norm in eval mode is ``x * scale + shift``."""
-    scale = torch.rsqrt(var.detach().double() + eps)
-    if weight is not None:
-        scale = scale * weight.detach().double()
-    shift = -mean.detach().double() * scale
-    if bias is not None:
-        shift = shift + bias.detach().double()
-    return scale, shift
 
 
 def standardized(net: Network, x: Any, axes: Sequence[int], eps: float, weight: Any = None, bias: Any = None) -> Any:

@@ -11,13 +11,11 @@ from typing import Any
 
 import sympy
 import torch
-from torch._ops import OpOverload
 
 from trtconv import tensorrt as trt
-from trtconv.capture.names import canonical_name
 from trtconv.capture.recorder import current
-from trtconv.capture.trace import Call, Origin, is_activation
-from trtconv.dtypes import name_of, to_torch, to_trt
+from trtconv.capture.trace import Call, Origin, describe, is_activation
+from trtconv.dtypes import to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
 from trtconv.graph.sizes import as_text
 from trtconv.logger import Messages, logger, quiet
@@ -253,12 +251,3 @@ class Definition:
     def dtype(self, x: Any) -> torch.dtype:
         """The torch dtype of an operand."""
         return x.dtype if isinstance(x, torch.Tensor) else to_torch(x.dtype)
-
-
-def describe(call: Call) -> str:
-    """A call as an error shows it: its function, and what it was given."""
-    given = [f"{name_of(t.dtype)}{list(t.shape)}" for t in call.input_tensors()]
-    target = str(call.target) if isinstance(call.target, OpOverload) else canonical_name(call.target)
-    name = call.origin.function or target
-    inner = f" (as {target})" if call.origin.function.rpartition(".")[2] not in target else ""
-    return f"{name}({', '.join(given)}){inner}"

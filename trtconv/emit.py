@@ -15,8 +15,7 @@ from trtconv import registry
 from trtconv import tensorrt as trt
 from trtconv.capture.names import canonical_name
 from trtconv.capture.recorder import current
-from trtconv.capture.trace import Call, Trace, bind, is_activation, map_tensors, tensors_in
-from trtconv.definition import describe
+from trtconv.capture.trace import Call, Trace, bind, describe, is_activation, map_tensors, tensors_in
 from trtconv.dtypes import BYTES, name_of, to_trt
 from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentError, UnsupportedCallsError
 from trtconv.logger import Messages

@@ -15,6 +15,8 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
+from trtconv.capture.names import canonical_name
+from trtconv.dtypes import name_of
 from trtconv.places import Origin
 
 Target: TypeAlias = Callable[..., Any]
@@ -73,6 +75,15 @@ class Trace:
                 if not readers or readers[-1] is not call:
                     readers.append(call)
         return result
+
+
+def describe(call: Call) -> str:
+    """A call as an error shows it: its function, and what it was given."""
+    given = [f"{name_of(t.dtype)}{list(t.shape)}" for t in call.input_tensors()]
+    target = str(call.target) if isinstance(call.target, OpOverload) else canonical_name(call.target)
+    name = call.origin.function or target
+    inner = f" (as {target})" if call.origin.function.rpartition(".")[2] not in target else ""
+    return f"{name}({', '.join(given)}){inner}"
 
 
 def live_calls(calls: Sequence[Call], outputs: Iterable[torch.Tensor]) -> list[Call]:
@@ -161,6 +172,7 @@ __all__ = [
     "Target",
     "Trace",
     "bind",
+    "describe",
     "is_activation",
     "is_plain",
     "live_calls",

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trtconv.capture.trace import Call, Origin, Trace, is_activation, live_calls, map_tensors
-from trtconv.definition import describe
+from trtconv.capture.trace import Call, Origin, Trace, describe, is_activation, live_calls, map_tensors
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.passes.complex_formulas import Complex, formula
 from trtconv.passes.recording import recorded

@@ -14,7 +14,6 @@ import torch
 from trtconv import registry
 from trtconv.capture.names import canonical_name
 from trtconv.capture.trace import Call, Trace, is_activation
-from trtconv.converters.normalization import scale_and_shift
 
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
 
@@ -58,6 +57,19 @@ def _fold(convolution: Call, batch_norm: Call) -> Call | None:
     new_weight = (_per_output_map(weight.detach().double(), scale, transposed, groups)).to(weight.dtype)
     new_bias = (shift if bias is None else shift + bias.detach().double() * scale).to(weight.dtype)
     return dataclasses.replace(convolution, args=(x, new_weight, new_bias, *rest), output=batch_norm.output)
+
+
+def scale_and_shift(
+    weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor, var: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The float64 vectors with which batch norm in eval mode is ``x * scale + shift``."""
+    scale = torch.rsqrt(var.detach().double() + eps)
+    if weight is not None:
+        scale = scale * weight.detach().double()
+    shift = -mean.detach().double() * scale
+    if bias is not None:
+        shift = shift + bias.detach().double()
+    return scale, shift
 
 
 def _per_output_map(weight: torch.Tensor, scale: torch.Tensor, transposed: bool, groups: int) -> torch.Tensor:

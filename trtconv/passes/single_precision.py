@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from trtconv.capture.trace import Trace, is_activation
-from trtconv.definition import describe
+from trtconv.capture.trace import Trace, describe, is_activation
 from trtconv.errors import PrecisionWarning
 from trtconv.places import warn
 
