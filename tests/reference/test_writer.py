@@ -11,7 +11,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.graph import digest, in_order, write
 from trtconv.graph.writer import _Writer
-from trtconv.reference import Interpreter, Layer, from_state, read, to_state
+from trtconv.reference import DataType, Interpreter, Layer, TensorType, from_state, read, to_state
 from trtconv.reference.graph import Live
 
 from .cases import CASES
@@ -100,12 +100,20 @@ def test_what_cannot_be_written_is_named():
         in_order(cycle)
 
 
+def test_types_are_those_that_tensorrt_infers():
+    graph = small()
+    tensors = {**graph.tensors, "y": TensorType(DataType.HALF, (2, 3))}
+    with pytest.raises(ValueError, match=r"ELEMENTWISE.*: TensorRT says that 'y' is FLOAT, not HALF \[2, 3\]"):
+        write(dataclasses.replace(graph, tensors=tensors))
+
+
 @pytest.mark.parametrize(("kind", "method"), [("PLUGIN_V2", "add_plugin_v2"), ("PLUGIN_V3", "add_plugin_v3")])
 def test_plugins_are_carried_within_a_process(kind, method):
     plugin = object()
     attributes = {"plugin": "Twice_TEST", "instance": Live(plugin)}
     graph = dataclasses.replace(small(), layers=(Layer("p", kind, attributes, ("x",), ("y",)),))
     definition = mock.MagicMock()
+    getattr(definition, method).return_value.get_output.return_value.dtype = trt.float32
     _Writer(graph, definition).write()
     inputs, *_, given = getattr(definition, method).call_args.args
     assert inputs == [definition.add_input.return_value] and given is plugin

@@ -91,14 +91,21 @@ class _Writer:
             if name is not None:
                 added.set_input(place, self.tensors[name])
         for place, name in enumerate(layer.outputs):
-            self.name(added.get_output(place), name)
+            tensor, kind = added.get_output(place), self.graph.tensors[name]
+            if tensor.dtype != data_type(kind.dtype.name):
+                raise ValueError(f"{layer}: TensorRT says that {name!r} is {tensor.dtype.name}, not {kind}")
+            self.name(tensor, name)
 
     def _add(self, layer: Layer, method: str, *arguments: int | str) -> tuple[Any, int]:
-        """Add a layer by a method with these arguments: places of inputs, and names of attributes."""
-        values = [
-            self.input(layer, each) if isinstance(each, int) else self.attribute(layer, each) for each in arguments
-        ]
-        return getattr(self.definition, method)(*values), sum(isinstance(each, int) for each in arguments)
+        """Add a layer by a method with these arguments: places of inputs, _ALL for a list, and names of attributes."""
+        values = [self._argument(layer, each) for each in arguments]
+        given = len(layer.inputs) if _ALL in arguments else sum(isinstance(each, int) for each in arguments)
+        return getattr(self.definition, method)(*values), given
+
+    def _argument(self, layer: Layer, each: int | str) -> Any:
+        if isinstance(each, int):
+            return self.input(layer, each)
+        return self.inputs(layer) if each == _ALL else self.attribute(layer, each)
 
     def input(self, layer: Layer, place: int) -> Any:
         """The tensor of an input."""
@@ -177,13 +184,17 @@ _SET_BY_HAND = {"kernel", "bias", "shift", "scale", "power", "weights", "is_v2",
     f"swiglu_param_{name}" for name in ("alpha", "beta", "limit")
 }
 
+_ALL = "*"
+
 # Layer type -> the method that adds it, and its arguments: places of inputs, names of attributes with their enums.
 _ADDED: Mapping[str, tuple[Any, ...]] = {
     "ACTIVATION": ("add_activation", 0, "type: ActivationType"),
     "ASSERTION": ("add_assertion", 0, "message"),
     "CAST": ("add_cast", 0, "to_type: DataType"),
+    "CONCATENATION": ("add_concatenation", _ALL),
     "CUMULATIVE": ("add_cumulative", 0, 1, "op: CumulativeOperation", "exclusive", "reverse"),
     "DEQUANTIZE": ("add_dequantize", 0, 1, "to_type: DataType"),
+    "EINSUM": ("add_einsum", _ALL, "equation"),
     "ELEMENTWISE": ("add_elementwise", 0, 1, "op: ElementWiseOperation"),
     "GATHER": ("add_gather_v2", 0, 1, "mode: GatherMode"),
     "GRID_SAMPLE": ("add_grid_sample", 0, 1),
@@ -211,14 +222,6 @@ _ADDED: Mapping[str, tuple[Any, ...]] = {
     "UNARY": ("add_unary", 0, "op: UnaryOperation"),
     "UNSQUEEZE": ("add_unsqueeze", 0, 1),
 }
-
-
-def _concatenation(w: _Writer, layer: Layer) -> tuple[Any, int]:
-    return w.definition.add_concatenation(w.inputs(layer)), len(layer.inputs)
-
-
-def _einsum(w: _Writer, layer: Layer) -> tuple[Any, int]:
-    return w.definition.add_einsum(w.inputs(layer), layer.attributes["equation"]), len(layer.inputs)
 
 
 def _squeeze(w: _Writer, layer: Layer) -> tuple[Any, int]:
@@ -375,7 +378,6 @@ def _plugin(w: _Writer, layer: Layer) -> tuple[Any, int]:
 _BY_HAND: Mapping[str, Callable[[_Writer, Layer], tuple[Any, int]]] = {
     "ATTENTION_INPUT": _attention,
     "ATTENTION_OUTPUT": _attention_output,
-    "CONCATENATION": _concatenation,
     "CONDITION": _condition,
     "CONDITIONAL_INPUT": _conditional_input,
     "CONDITIONAL_OUTPUT": _conditional_output,
@@ -383,7 +385,6 @@ _BY_HAND: Mapping[str, Callable[[_Writer, Layer], tuple[Any, int]]] = {
     "CONVOLUTION": _convolution,
     "DECONVOLUTION": _convolution,
     "DYNAMIC_QUANTIZE": _dynamic_quantize,
-    "EINSUM": _einsum,
     "FILL": _fill,
     "ITERATOR": _iterator,
     "LOOP_OUTPUT": _loop_output,
