@@ -108,12 +108,10 @@ class _Writer:
         return self.inputs(layer) if each == _ALL else self.attribute(layer, each)
 
     def input(self, layer: Layer, place: int) -> Any:
-        """The tensor of an input."""
         name = layer.inputs[place]
         return None if name is None else self.tensors[name]
 
     def inputs(self, layer: Layer) -> list[Any]:
-        """The tensors of all inputs."""
         return [self.input(layer, place) for place in range(len(layer.inputs))]
 
     def attribute(self, layer: Layer, given: str) -> Any:
