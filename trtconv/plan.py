@@ -58,9 +58,11 @@ class Plan:
         state: dict[str, torch.Tensor] = {}
         segments = []
         for number, segment in enumerate(self.segments):
+            entry: dict[str, Any] = {"inputs": segment.inputs, "outputs": segment.outputs, "graph": None}
             if engines or segment.graph is None:
                 state[f"segment_{number}.engine"] = segment.engine
-            entry: dict[str, Any] = {"inputs": segment.inputs, "outputs": segment.outputs, "graph": None}
+            else:
+                entry["engine"] = None
             if segment.graph is not None:
                 entry["graph"], weights = to_state(segment.graph)
                 state |= {f"segment_{number}.weights.{name}": value for name, value in weights.items()}
@@ -103,8 +105,8 @@ class Plan:
             for number, entry in enumerate(header["segments"]):
                 prefix = f"segment_{number}.weights."
                 graph = None if entry["graph"] is None else from_state(entry["graph"], state.under(prefix))
-                name = f"segment_{number}.engine"
-                engine = state[name] if graph is None else state.get(name, _NO_ENGINE)
+                is_left_out = "engine" in entry and graph is not None
+                engine = _NO_ENGINE if is_left_out else state[f"segment_{number}.engine"]
                 kernels = state.get(f"segment_{number}.kernels")
                 names = tuple(entry["inputs"]), tuple(entry["outputs"])
                 segments.append(Segment(*names, engine, graph, kernels, str(entry.get("kernels_of", ""))))
