@@ -150,3 +150,11 @@ def test_an_engine_is_built_once(store, monkeypatch):
     assert len(builds) == 8
     converted = trtconv.convert(module, x, cache=store.folder)
     torch.testing.assert_close(converted(x), module(x))
+
+
+def test_networks_with_plugins_are_not_kept(store, monkeypatch):
+    """What a plugin does isn't in the graph; here an activation passes for one."""
+    monkeypatch.setattr(build, "PLUGIN_TYPES", ("ACTIVATION",))
+    trtconv.convert(torch.nn.ReLU(), torch.randn(2), cache=store.folder)
+    trtconv.convert(torch.nn.Linear(2, 2), torch.randn(1, 2), cache=store.folder)
+    assert [entry.kind for entry in store.entries()] == ["engine"]

@@ -22,6 +22,7 @@ from trtconv.options import check_compute_capabilities, known_capabilities
 from trtconv.passes import for_engine
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph
+from trtconv.reference.layers.plugin import PLUGIN_TYPES
 from trtconv.reference.layout import copy_weights
 from trtconv.signature import Signature, TensorSpec
 from trtconv.weight_file import WeightFile, return_freed_memory
@@ -74,6 +75,8 @@ def build_plan(
     if owned is not None:
         _hold_weights((graph, built), file, owned)
     count = len(built.layers)
+    if any(layer.type in PLUGIN_TYPES for layer in built.layers):
+        store = None  # what a plugin does isn't in the graph
     key = "" if store is None else _key(built, signature.inputs, tf32, compute_capabilities)
     kept = None if store is None else store.load("engine", key)
     if kept is not None:
