@@ -21,7 +21,7 @@ from trtconv.registry import converter
 aten = torch.ops.aten
 
 LARGEST_DEGREE = 4096
-"""Elements of a higher degree would keep an engine in its loop; they become NaN."""
+"""Elements of a higher degree would keep an engine in its loop; they become NaN, but where a formula gives them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,12 @@ class Family:
     Attributes:
         first: P[1] of x.
         next: P[k + 1] of x, k, P[k] and P[k - 1].
+        ends: P[n] of x and any n where that is simple, NaN elsewhere.
     """
 
     first: Callable[[Network, Any], Any]
     next: Callable[[Network, Any, Any, Any, Any], Any]
+    ends: Callable[[Network, Any, Any], Any]
 
 
 def _chebyshev(factor: int, offset: int, *, shifted: bool = False) -> Family:
@@ -49,7 +51,25 @@ def _chebyshev(factor: int, offset: int, *, shifted: bool = False) -> Family:
     def step(net: Network, x: Any, k: Any, here: Any, before: Any) -> Any:
         return net.sub(net.mul(net.mul(argument(net, x), 2), here), before)
 
-    return Family(first, step)
+    def ends(net: Network, x: Any, n: Any) -> Any:
+        return _at_ends(net, argument(net, x), n, factor, offset)
+
+    return Family(first, step, ends)
+
+
+def _at_ends(net: Network, x: Any, n: Any, factor: int, offset: int) -> Any:
+    """P[n](1) = 1 + n (P[1](1) - 1) and P[n](-1) = (-1)^n (1 - n (P[1](-1) + 1))"""
+    dtype = net.dtype(x)
+    is_end = (net.elementwise(x, end, trt.ElementWiseOperation.EQUAL) for end in (-1, 1))
+    half = net.mul(n, 0.5)
+    even = net.elementwise(net.unary(half, trt.UnaryOperation.FLOOR), half, trt.ElementWiseOperation.EQUAL)
+    left = net.add(net.mul(n, factor - offset - 1), 1)
+    left = net.select(even, left, net.unary(left, trt.UnaryOperation.NEG), dtype)
+    right = net.add(net.mul(n, factor + offset - 1), 1)
+    result: Any = torch.nan
+    for here, value in zip(is_end, (left, right), strict=True):
+        result = net.select(here, value, result, dtype)
+    return result
 
 
 def _hermite(factor: int) -> Family:
@@ -61,13 +81,18 @@ def _hermite(factor: int) -> Family:
     def step(net: Network, x: Any, k: Any, here: Any, before: Any) -> Any:
         return net.sub(net.mul(net.mul(x, factor), here), net.mul(net.mul(k, factor), before))
 
-    return Family(first, step)
+    return Family(first, step, lambda net, x, n: torch.nan)
 
 
 def _laguerre(net: Network, x: Any, k: Any, here: Any, before: Any) -> Any:
     """L[k + 1] = ((2k + 1 - x) L[k] - k L[k - 1]) / (k + 1)"""
     factor = net.add(net.add(k, k), net.sub(1, x))
     return net.div(net.sub(net.mul(factor, here), net.mul(k, before)), net.add(k, 1))
+
+
+def _at_zero(net: Network, x: Any, n: Any) -> Any:
+    """L[n](0) = 1"""
+    return net.select(net.elementwise(x, 0, trt.ElementWiseOperation.EQUAL), 1, torch.nan, net.dtype(x))
 
 
 def _legendre(net: Network, x: Any, k: Any, here: Any, before: Any) -> Any:
@@ -87,8 +112,10 @@ FAMILIES = {
     "shifted_chebyshev_polynomial_w": _chebyshev(2, 1, shifted=True),
     "hermite_polynomial_h": _hermite(2),
     "hermite_polynomial_he": _hermite(1),
-    "laguerre_polynomial_l": Family(lambda net, x: net.sub(1, x), _laguerre),
-    "legendre_polynomial_p": Family(lambda net, x: net.tensor(x), _legendre),
+    "laguerre_polynomial_l": Family(lambda net, x: net.sub(1, x), _laguerre, _at_zero),
+    "legendre_polynomial_p": Family(
+        lambda net, x: net.tensor(x), _legendre, lambda net, x, n: _at_ends(net, x, n, 1, 0)
+    ),
 }
 
 
@@ -108,7 +135,7 @@ def _polynomials(net: Network, family: Family, x: Any, n: Any) -> Any:
         net.scalar(0, dtype, len(shape)),
         net.expand(net.scalar(1, dtype, len(shape)), shape),
         family.first(net, x),
-        net.select(too_high, torch.nan, net.mul(n, 0), dtype),
+        net.select(too_high, family.ends(net, x, n), 0, dtype),
     )
     loop = net.add_loop()
     layers = [loop.add_recurrence(value) for value in start]

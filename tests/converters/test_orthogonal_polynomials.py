@@ -1,6 +1,7 @@
 import torch
-from cases import B, Ints, Uniform, case, cases, check
+from cases import B, Function, Ints, Uniform, case, cases, check
 
+import trtconv
 from trtconv.converters.orthogonal_polynomials import FAMILIES
 
 X = (B, 3, 5)
@@ -22,3 +23,31 @@ T = torch.special.chebyshev_polynomial_t
 )
 def test_polynomials(function, inputs, dtype):
     check(function, inputs, dtype)
+
+
+ENDS = torch.tensor([1.0, -1.0, 0.0])
+
+
+@cases(
+    *(
+        case(
+            lambda n, name=name, x=x: getattr(torch.special, name)(x, n),
+            *(Ints((4, len(x)), 2**20, 2**24),),
+            id=name,
+            dtypes=ONE,
+        )
+        for name, x in {
+            **dict.fromkeys([each for each in FAMILIES if each.startswith(("cheb", "leg"))], ENDS[:2]),
+            **dict.fromkeys([each for each in FAMILIES if each.startswith("shifted")], ENDS[::2]),
+            "laguerre_polynomial_l": ENDS[2:],
+        }.items()
+    )
+)
+def test_huge_degrees_at_ends(function, inputs, dtype):
+    check(function, inputs, dtype)
+
+
+def test_negative_degrees_are_zero_without_a_sign():
+    function = Function(lambda n: T(0.5, n))
+    n = torch.tensor([-3.0, -1.0])
+    assert not trtconv.convert(function, (n,))(n).signbit().any()
