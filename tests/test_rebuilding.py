@@ -234,3 +234,43 @@ def test_functions_have_no_names_of_their_own():
     graph = graph_of(Function(lambda x: x * weight), torch.ones(3))
     assert graph.program is not None and not graph.program.sources
     assert digest(with_weights(graph, {})) == digest(graph)
+
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.up = nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 3, bias=False)
+        self.linear = nn.Linear(16, 5)
+        self.scale = nn.Parameter(torch.rand(5))
+
+    def forward(self, x):
+        x = self.up(self.convolution(x).relu()).reshape(2, -1, 16)
+        return self.linear(x) * self.scale
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("as_file", [False, True])
+def test_initializers_of_onnx_files_by_name(tmp_path, as_file):
+    onnx = pytest.importorskip("onnx")
+    module, x = Plain().eval(), torch.randn(2, 3, 8, 8)
+    other = others(module)
+
+    def model(module):
+        path = tmp_path / "model.onnx"
+        torch.onnx.export(module, (x,), path, dynamo=False)
+        return str(path) if as_file else path.read_bytes(), onnx.load(path)
+
+    def network(source):
+        with mock.patch("trtconv.build.build", return_value=torch.zeros(1, dtype=torch.uint8)):
+            return trtconv.from_onnx(source).network
+
+    graph = network(model(module)[0])
+    source, file = model(other)
+    values = {each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy()) for each in file.graph.initializer}
+    assert digest(with_weights(graph, values)) == digest(network(source)) != digest(graph)
+    with pytest.raises(trtconv.WeightsError, match="has no 'x'"):
+        with_weights(graph, {**values, "x": torch.ones(1)})
+    # What the parser computed with, as a shape, may not change.
+    for name in (name for name, value in values.items() if value.dtype is torch.int64):
+        with pytest.raises(trtconv.WeightsError, match="depend on values"):
+            with_weights(graph, {**values, name: values[name] + 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +22,11 @@ from trtconv.interruptible import interruptible
 from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
 from trtconv.network import Network
+from trtconv.onnx_weights import with_initializers
 from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_save
 from trtconv.passes import run_graph_passes
 from trtconv.places import warn
+from trtconv.reference import Graph
 from trtconv.runtime import CudaGraphs
 from trtconv.shortened import shortened
 from trtconv.signature import Signature, TensorSpec
@@ -76,6 +79,8 @@ def from_onnx(
         _fix_shapes(network, shapes or {})
         signature = _signature(network)
         graph = run_graph_passes(network.graph())
+        if keep_network:
+            graph = _with_initializers(graph, model)
         plan = build_plan(
             graph,
             signature,
@@ -171,6 +176,17 @@ def _describe(error: Any) -> str:
     called = "".join(f", in {function}" for function in error.local_function_stack())
     words = error.desc().replace("\n", "\n    ")
     return f"  {where}{called}: {error.code().name} in {error.func()}: {words}"
+
+
+def _with_initializers(graph: Graph, model: Any) -> Graph:
+    if _is_content(model):
+        return with_initializers(graph, memoryview(model).cast("B"))
+    with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        view = memoryview(content)
+        try:
+            return with_initializers(graph, view)
+        finally:
+            view.release()
 
 
 # -- shapes ---------------------------------------------------------------------------------------

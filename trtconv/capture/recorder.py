@@ -43,7 +43,11 @@ class Recorder:
         self._reads: dict[Part, torch.Tensor] = {}
         self._lent: list[torch.Tensor] = []
         self._held: list[torch.Tensor] = []
-        saved = module.state_dict(keep_vars=True)
+        unsaved = {
+            f"{path}.{name}".removeprefix(".")
+            for path, child in module.named_modules(remove_duplicate=False)
+            for name in child._non_persistent_buffers_set
+        }
         held = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         for name, value in held:
             self._names.append(name)
@@ -52,7 +56,7 @@ class Recorder:
                 part = self._part(value, self._number(value))
                 self._sizes[part.storage] = value.untyped_storage().nbytes()
                 self._dependent.add(part.storage)
-                self._sources.append(Source(name, part, None if name in saved else value.detach()))
+                self._sources.append(Source(name, part, value.detach() if name in unsaved else None))
 
     # -- what happens -----------------------------------------------------------------------------
 

@@ -75,8 +75,8 @@ def with_weights(graph: Graph, weights: Mapping[str, torch.Tensor]) -> Graph:
     program = graph.program
     if program is None:
         raise WeightsError(
-            "it isn't known how the weights of this network follow from those of a module: it was made of an ONNX "
-            "file or an engine, or saved by an older trtconv; convert again"
+            "it isn't known how the weights of this network follow from those of a module: it was saved by an older "
+            "trtconv, or made of an ONNX file with graphs inside of its nodes; convert again"
         )
     compute = _Computation(program, weights, [part for layer in graph.layers for part in layer.recipes.values()])
 
