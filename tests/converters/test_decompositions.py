@@ -17,6 +17,14 @@ X, ONE = (B, 3, 5), (torch.float32,)
         lambda x, t, w: F.multi_margin_loss(x, t, 2, 0.5, w), (B, 5), Ints((B,), 0, 5), (5,), id="weights", dtypes=ONE
     ),
     case(F.multilabel_margin_loss, (B, 5), Ints((B, 5), -1, 5), dtypes=ONE),
+    case(F.multilabel_margin_loss, (5,), Ints((5,), -1, 5), id="multilabel_margin_loss-one", dtypes=ONE),
+    case(
+        lambda x, t: F.multilabel_margin_loss(x, t, reduction="none"),
+        (B, 5),
+        Ints((B, 5), -1, 5),
+        id="multilabel_margin_loss-each",
+        dtypes=ONE,
+    ),
     case(lambda g, m: aten.native_dropout_backward(g, m, 2.0), X, Bools(X), id="dropout-backward", dtypes=ONE),
     case(lambda g, y: aten._softmax_backward_data(g, y.softmax(-1), -1, y.dtype), X, X, id="softmax-backward"),
     case(lambda x: aten._chunk_cat([x, x + 1], 1, 2), (4, 3, 5), id="_chunk_cat", dtypes=ONE),

@@ -117,5 +117,6 @@ def test_large_matrices_are_refused():
 
 def test_a_size_that_varies_is_refused():
     with pytest.raises(UnsupportedArgumentError, match="constant size up to 8"):
-        sizes = {0: {0: trtconv.Dim(min=2, max=5), 1: trtconv.Dim(min=2, max=5)}}
+        size = trtconv.Dim(min=2, max=5, name="n")
+        sizes = {0: {0: size, 1: size}}
         trtconv.convert(Function(torch.linalg.det), torch.randn(3, 3), dynamic_shapes={"args": sizes})

@@ -104,6 +104,29 @@ def polygamma_(depends: DependsOnInput, input: torch.Tensor, n: int) -> Any:
     return input.copy_(input.polygamma(n))
 
 
+def multilabel_margin_loss(
+    depends: DependsOnInput,
+    input: torch.Tensor,
+    target: torch.Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    """Without values, PyTorch up to 2.12 counts what stands behind the first -1 among the labels too."""
+    if input.shape != target.shape or size_average is not None or reduce is not None:
+        return NotImplemented
+    input, target = (each if each.dim() else each.reshape(1) for each in (input, target))
+    count = input.shape[-1]
+    places = torch.arange(count, device=target.device)
+    end = torch.where(target == -1, places, count).amin(-1, keepdim=True)
+    is_label = (places < end)[..., None]
+    is_class = ((target[..., None] == places) & is_label).any(-2, keepdim=True)
+    labelled = input.gather(-1, torch.where(is_label[..., 0], target, 0))
+    margins = (1 - labelled[..., None] + input[..., None, :]).clamp_min(0)
+    losses = torch.where(is_label & ~is_class, margins, 0).sum((-2, -1)) / count
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
 def transformed(origin: Callable[[], Origin], depends: DependsOnInput, *args: Any, **kwargs: Any) -> Any:
     """Functions of torch.func run their argument on tensors of a kind of their own, autograd needs a graph."""
     raise CaptureError(
@@ -265,6 +288,7 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
     torch.tensor: tensor_of_numbers,
     torch.as_tensor: tensor_of_numbers,
     torch.linspace: linspace,
+    torch.nn.functional.multilabel_margin_loss: multilabel_margin_loss,
     torch.narrow: narrow,
     torch.Tensor.narrow: narrow,
     torch.autograd.grad: transformed,
