@@ -6,6 +6,7 @@ import sys
 import threading
 import traceback
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import trtconv
+from trtconv import exclusion
 from trtconv import tensorrt as trt
 from trtconv.inspect import compare
 
@@ -196,3 +198,42 @@ def test_other_threads_are_not_captured(clean):
     assert found == [([3.0, 3.0], [1.0, 1.0], before)] * 2
     assert torch.equal(converted(x), 2 * x)
     assert of_the_thread() == before
+
+
+def test_objects_are_freed_when_nothing_is_built():
+    """What goes while another thread builds waits until that is done: two locks would wait for one another."""
+
+    class Holder:
+        pass
+
+    def free_one():
+        holder = Holder()
+        gone = weakref.ref(holder)
+        exclusion.free(holder)
+        return gone
+
+    assert free_one()() is None
+    with exclusion.alone():
+        kept = [free_one()]
+        thread = threading.Thread(target=lambda: kept.append(free_one()))
+        thread.start()
+        thread.join()
+        assert all(each() is not None for each in kept)
+    assert all(each() is None for each in kept)
+
+
+def test_the_next_one_waits_for_a_build_that_was_left_behind():
+    go_on, order = threading.Event(), []
+
+    def build():
+        go_on.wait()
+        order.append("build")
+
+    with exclusion.alone():
+        left = threading.Thread(target=build)
+        left.start()
+        exclusion.leave_behind(left)
+    threading.Timer(0.1, go_on.set).start()
+    with exclusion.alone():
+        order.append("next")
+    assert order == ["build", "next"]

@@ -23,6 +23,7 @@ from trtconv.default_device import default_device
 from trtconv.dynamic import DynamicShapes, Range
 from trtconv.emit import emit
 from trtconv.errors import ConversionError
+from trtconv.exclusion import alone
 from trtconv.logger import collect_messages
 from trtconv.module import TRTModule
 from trtconv.options import (
@@ -141,12 +142,12 @@ def convert(
         _check_distinct([*names, *out_names])
         signature = _signature(parameters, arguments, captured, names, out_names)
         calls = len(trace.calls)
-        with collect_messages() as messages, default_device("cpu"), recorder.watching():
+        with alone(), collect_messages() as messages, default_device("cpu"), recorder.watching():
             graph = run_graph_passes(emit(trace, names, out_names, messages))
         graph = recorder.with_recipes(graph)
     del captured, trace, recorder  # the graph has what it needs of their weights
     clock.lap("emit")
-    with collect_messages() as messages, default_device("cpu"):
+    with alone(), collect_messages() as messages, default_device("cpu"):
         plan = build_plan(
             graph,
             signature,

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from trtconv.exclusion import leave_behind
+
 _POLL = 0.1
 """Seconds between looks at signals, which don't end each kind of waiting on each system."""
 _PATIENCE = 0.5
@@ -45,7 +47,8 @@ def interruptible(work: Callable[[], _R], cancel: Callable[[], object] = lambda:
         thread.join()
     except BaseException:
         cancel()
-        ended.wait(_PATIENCE)
+        if not ended.wait(_PATIENCE):
+            leave_behind(thread)
         raise
     return result.result()
 

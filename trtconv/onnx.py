@@ -18,6 +18,7 @@ from trtconv.cache import Store
 from trtconv.default_device import default_device
 from trtconv.dtypes import name_of, to_torch
 from trtconv.errors import BuildError, ConversionError
+from trtconv.exclusion import alone
 from trtconv.interruptible import interruptible
 from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
@@ -73,7 +74,7 @@ def from_onnx(
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
     clock = Clock()
-    with collect_messages() as messages, default_device("cpu"):
+    with alone(), collect_messages() as messages, default_device("cpu"):
         network = _parse(model, messages)
         clock.lap("parse")
         _fix_shapes(network, shapes or {})

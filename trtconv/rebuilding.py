@@ -12,6 +12,7 @@ from trtconv.build import Clock, build_plan, storages
 from trtconv.cache import Store
 from trtconv.default_device import default_device
 from trtconv.errors import EngineError
+from trtconv.exclusion import alone
 from trtconv.graph.recipes import with_weights
 from trtconv.logger import collect_messages
 from trtconv.options import check_compute_capabilities, check_flag
@@ -82,7 +83,7 @@ def _built(
     check_flag("tf32", tf32)
     check_compute_capabilities(compute_capabilities)
     source: dict[str, Any] = {name: value for name, value in plan.provenance.items() if name not in _OF_A_BUILD}
-    with collect_messages() as messages, default_device("cpu"):
+    with alone(), collect_messages() as messages, default_device("cpu"):
         return build_plan(
             graph,
             plan.signature,

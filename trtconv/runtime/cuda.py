@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from trtconv.exclusion import free
 from trtconv.runtime.cuda_graph import Graph, create_stream, destroy_stream, is_recording, unrestricted, wait_for
 
 __all__ = [
@@ -87,6 +88,7 @@ def let_go(device: torch.device, *objects: Any) -> None:
     going, _waiting.kept = kept, []
     for each in {device for device, _ in going}:
         torch.cuda.synchronize(each)
+    free(going)
 
 
 def _is_used() -> bool:

@@ -15,6 +15,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.dtypes import to_torch
 from trtconv.errors import EngineError
+from trtconv.exclusion import alone
 from trtconv.logger import collect_messages, logger
 from trtconv.runtime import cuda
 from trtconv.signature import TensorSpec
@@ -73,7 +74,7 @@ class LoadedEngine:
     def __init__(self, plan: bytes, device: torch.device, kernels: bytes | None = None) -> None:
         self.device = device
         self.kernels_fit = False
-        with cuda.on_device(device), collect_messages() as messages:
+        with alone(), cuda.on_device(device), collect_messages() as messages:
             cuda.current_stream(device)  # TensorRT needs torch's CUDA context to be there
             self._runtime = trt.Runtime(logger())
             self._engine = self._runtime.deserialize_cuda_engine(plan)
@@ -92,6 +93,8 @@ class LoadedEngine:
                     "of TensorRT that built it and on the GPUs that it was built for."
                 )
         self._spare = [first]
+        held = (self._spare, self._engine, self._config, self._cache, self._runtime)
+        self._let_go = weakref.finalize(self, cuda.let_go, device, *held)
         close_at_exit(self)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self.inputs = [self._spec(name) for name in names if self._is_input(name)]
@@ -102,7 +105,8 @@ class LoadedEngine:
 
     def close(self) -> None:
         """Let go of what it holds; it can't be used any more."""
-        self._spare.clear()
+        self._let_go()
+        self._spare = []
         self._engine = self._cache = self._config = self._runtime = None
 
     def _configure(self, kernels: bytes | None) -> None:
@@ -125,7 +129,7 @@ class LoadedEngine:
         Raises:
             EngineError: TensorRT makes none, for want of memory as a rule.
         """
-        with collect_messages() as messages:
+        with alone(), collect_messages() as messages:
             context = self._spare.pop() if self._spare else self._create_context()
             if context is None or (profile and not context.set_optimization_profile_async(profile, stream)):
                 said = "\n".join(f"  {text}" for text in messages.errors()) or "  (nothing)"

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from trtconv.errors import EngineError
+from trtconv.exclusion import alone
 from trtconv.logger import collect_messages
 from trtconv.runtime import cuda
 from trtconv.runtime.engine import LoadedEngine, Shapes, close_at_exit
@@ -76,6 +77,7 @@ class Context:
         self._let_go = weakref.finalize(self, cuda.let_go, engine.device, self._context, engine)
         close_at_exit(self)
         self._memory = (0, 0)
+        self._has_run = False
         self._shapes: Shapes | None = None
         self._addresses: dict[str, int] = {}
         self._allocators: dict[str, OutputAllocator] = {}
@@ -98,7 +100,7 @@ class Context:
         """
         if shapes == self._shapes:
             return
-        self._shapes = None
+        self._shapes, self._has_run = None, False
         for spec, shape in zip(self._engine.inputs, shapes, strict=True):
             if not spec.is_static and not self._context.set_input_shape(spec.name, shape):
                 raise EngineError(f"TensorRT refuses shape {list(shape)} for input {spec.name!r}")
@@ -156,9 +158,10 @@ class Context:
         Raises:
             EngineError: TensorRT queues none; with its messages.
         """
-        with collect_messages() as messages:
+        with nullcontext() if self._has_run else alone(), collect_messages() as messages:
             if not self._context.execute_async_v3(stream):
                 raise EngineError("the engine failed:\n" + "\n".join(f"  {text}" for text in messages.errors()))
+        self._has_run = True
 
 
 def _known(shape: Sequence[int]) -> tuple[int, ...] | None:
