@@ -114,12 +114,13 @@ def _settings(options: argparse.Namespace) -> Iterator[None]:
         os.environ[CACHE] = folder
         if options.device == "cuda":
             torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = options.cudnn_benchmark
+            torch.backends.cudnn.benchmark = options.cudnn_benchmark
         try:
             yield
         finally:
-            torch.set_float32_matmul_precision(precision)
-            torch.backends.cudnn.benchmark = searching
+            if options.device == "cuda":
+                torch.set_float32_matmul_precision(precision)
+                torch.backends.cudnn.benchmark = searching
             if caches is None:
                 del os.environ[CACHE]
             else:

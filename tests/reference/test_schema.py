@@ -64,14 +64,14 @@ def test_layers_without_their_tensors_are_refused():
         text, tensors = to_state(Interpreter(net.network).graph)
         state = json.loads(text)
         for layer in state["layers"]:
-            name, kind, _, inputs, outputs = layer
+            name, kind, _, inputs, outputs, *_ = layer
             wrong = [(inputs, outputs[1:] if outputs else [name])]
             if kind not in ("CONSTANT", "FILL"):
                 wrong += [([None, *inputs[1:]], outputs), ([], outputs)]
             for layer[3], layer[4] in wrong:
                 with pytest.raises(ValueError, match=f"{kind}.* has (in|out)puts|have no type"):
                     from_state(json.dumps(state), tensors)
-            layer[3:] = inputs, outputs
+            layer[3:5] = inputs, outputs
 
 
 @pytest.mark.parametrize(
