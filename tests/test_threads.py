@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy
 import pytest
 import torch
+import torch.backends.opt_einsum  # which torch 2.8 imports only when it is used
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
