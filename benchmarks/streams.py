@@ -98,7 +98,7 @@ def main() -> None:
         "# Engines side by side",
         "",
         f"Written by `python benchmarks/streams.py` on {torch.cuda.get_device_name()}, "
-        f"{trt.load().__name__} {trt.load().__version__}, torch {torch.__version__}.",
+        f"{trt.release()}, torch {torch.__version__}.",
         "",
         f"Results of {STREAMS} streams that aren't, bit by bit, what their input gives alone; "
         f"{STREAMS * CALLS:,} calls a round.",

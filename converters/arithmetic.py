@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,6 +46,11 @@ def wide(net: Network, *values: Any) -> list[Any]:
     """
     dtype = wide_dtype(net.output.dtype)
     return [x if isinstance(x, Scalar) else net.tensor(x, dtype) for x in values]
+
+
+def widened(function: Callable[[Network, Any], Any]) -> Callable[[Network, Any], Any]:
+    """The converter that computes a function of one tensor in the dtype of `wide`, and gives the call's."""
+    return lambda net, x: net.cast(function(net, *wide(net, x)), net.output.dtype)
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from trtconv.converters.arithmetic import wide
+from trtconv.converters.arithmetic import widened
 from trtconv.converters.fitted import Piece, equal, evaluate, less, where
 from trtconv.converters.unary import unary
 from trtconv.network import Network
@@ -294,9 +294,5 @@ FUNCTIONS: dict[Any, Callable[[Network, Any], Any]] = {
 }
 
 
-def _converted(function: Callable[[Network, Any], Any]) -> Callable[[Network, Any], Any]:
-    return lambda net, x: net.cast(function(net, *wide(net, x)), net.output.dtype)
-
-
 for _target, _function in FUNCTIONS.items():
-    converter(_target)(_converted(_function))
+    converter(_target)(widened(_function))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.converters.arithmetic import wide
+from trtconv.converters.arithmetic import widened
 from trtconv.converters.fitted import Piece, equal, evaluate, less, where
 from trtconv.converters.unary import log1p, unary
 from trtconv.network import Network
@@ -104,9 +104,5 @@ FUNCTIONS: dict[Any, Callable[[Network, Any], Any]] = {
 }
 
 
-def _converted(function: Callable[[Network, Any], Any]) -> Callable[[Network, Any], Any]:
-    return lambda net, x: net.cast(function(net, *wide(net, x)), net.output.dtype)
-
-
 for _target, _function in FUNCTIONS.items():
-    converter(_target)(_converted(_function))
+    converter(_target)(widened(_function))

@@ -7,13 +7,13 @@ terms and Euler and Maclaurin's formula (25.11.5); derivatives are zeta's values
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.converters.arithmetic import wide
+from trtconv.converters.arithmetic import wide, widened
 from trtconv.converters.fitted import Piece, equal, evaluate, horner, less, where
 from trtconv.converters.unary import unary
 from trtconv.network import Network
@@ -181,12 +181,8 @@ for _overload in (aten.special_zeta.default, aten.special_zeta.other_scalar, ate
     converter(_overload)(lambda net, x, other: net.cast(_zeta_of_tensors(net, x, other), net.output.dtype))
 
 
-def _converted(function: Callable[[Network, Any], Any]) -> Callable[[Network, Any], Any]:
-    return lambda net, x: net.cast(function(net, *wide(net, x)), net.output.dtype)
-
-
-converter(aten.lgamma.default)(_converted(lgamma))
-converter(aten.digamma.default)(_converted(digamma))
+converter(aten.lgamma.default)(widened(lgamma))
+converter(aten.digamma.default)(widened(digamma))
 
 
 @converter(aten.polygamma.default)

@@ -107,7 +107,7 @@ def build_plan(
     provenance = {
         "trtconv": trtconv.__version__,
         "torch": str(torch.__version__),
-        "tensorrt": _tensorrt(),
+        "tensorrt": trt.release(),
         **source,
         "tf32": tf32,
         "compute_capabilities": None if compute_capabilities is None else list(compute_capabilities),
@@ -193,7 +193,7 @@ class _Timings:
 
     def __init__(self, config: Any, store: Store) -> None:
         self._store = store
-        self._key = f"{_tensorrt()} on {_gpu()}"
+        self._key = f"{trt.release()} on {_gpu()}"
         self._cache = config.create_timing_cache(store.load("timing", self._key) or b"")
         config.set_timing_cache(self._cache, False)
 
@@ -205,11 +205,7 @@ def _key(graph: Graph, inputs: Sequence[TensorSpec], tf32: bool, compute_capabil
     """What engines have in common that may stand for one another."""
     target = "" if trt.is_rtx() else _gpu()
     shapes = [spec.to_json() for spec in inputs]
-    return json.dumps([_tensorrt(), target, digest(graph), shapes, tf32, compute_capabilities])
-
-
-def _tensorrt() -> str:
-    return f"{trt.load().__name__} {trt.load().__version__}"
+    return json.dumps([trt.release(), target, digest(graph), shapes, tf32, compute_capabilities])
 
 
 def _gpu() -> str:

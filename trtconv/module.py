@@ -26,6 +26,7 @@ from trtconv.runtime import (
     Engine,
     Forms,
     Memory,
+    PreparedCall,
     Session,
     StaticIO,
     key_of,
@@ -109,8 +110,7 @@ class TRTModule(torch.nn.Module):
         tensors, device = self._bind(args, kwargs)
         if not self._told_of_gradients and torch.is_grad_enabled():
             self._tell_of_gradients(tensors)
-        key = key_of(tensors)
-        call = self._calls.find(key) or self._calls.prepare(key, self._session(device))
+        call = self._prepared(tensors, device)
         self._forms.learn(args, kwargs)
         with torch.no_grad():
             return call(tensors)
@@ -120,17 +120,18 @@ class TRTModule(torch.nn.Module):
         signature = self._loaded_plan().signature
         tensors = signature.bind(args, kwargs)
         outputs = operator.call([tensor.detach() for tensor in tensors], self._number)
-        for place, new in zip(reversed(signature.written_inputs), reversed(outputs), strict=False):
-            tensors[place].copy_(new)
+        signature.write_back(tensors, outputs)
         return signature.result.fill(outputs)
 
     def run_flat(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The plan's outputs for its input tensors, in order: the new contents of inputs that are written to, last."""
-        device = self._loaded_plan().signature.device_of(tensors)
-        key = key_of(tensors)
-        call = self._calls.find(key) or self._calls.prepare(key, self._session(device))
+        call = self._prepared(tensors, self._loaded_plan().signature.device_of(tensors))
         with torch.no_grad():
             return list(call.run(tensors))
+
+    def _prepared(self, tensors: Sequence[torch.Tensor], device: torch.device) -> PreparedCall:
+        key = key_of(tensors)
+        return self._calls.find(key) or self._calls.prepare(key, self._session(device))
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[torch.Tensor], torch.device]:
         """The tensors of a call that fits, and their device."""

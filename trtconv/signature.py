@@ -183,6 +183,11 @@ class Signature:
                         "the inputs of a converted module don't see one another's writes: pass a clone() of one of them"
                     )
 
+    def write_back(self, tensors: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
+        """Give the inputs that the module writes to their new contents, which stand last among its outputs."""
+        for place, new in zip(reversed(self.written_inputs), reversed(outputs), strict=False):
+            tensors[place].copy_(new)
+
     def place(self, index: int) -> str:
         """Where in a call of the module's forward an input tensor stands: "mask", "pair['b'][0]"."""
         return shown_path(self.path(index))

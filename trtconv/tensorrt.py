@@ -57,6 +57,11 @@ def __getattr__(name: str) -> Any:
     return getattr(load(), name)
 
 
+def release() -> str:
+    """The module and the version of the TensorRT in use, as "tensorrt_rtx 1.7.1.116"."""
+    return f"{load().__name__} {load().__version__}"
+
+
 def is_available() -> bool:
     """Tell whether a TensorRT can be imported."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trtconv.runtime import operator
 from trtconv.runtime.backend import Backend, EngineBackend, InterpreterBackend
-from trtconv.runtime.calls import Calls, CudaGraphs, key_of
+from trtconv.runtime.calls import Calls, CudaGraphs, PreparedCall, key_of
 from trtconv.runtime.engine import Engine, LoadedEngine
 from trtconv.runtime.forms import Forms
 from trtconv.runtime.memory import Memory
@@ -21,6 +21,7 @@ __all__ = [
     "InterpreterBackend",
     "LoadedEngine",
     "Memory",
+    "PreparedCall",
     "Session",
     "StaticIO",
     "key_of",

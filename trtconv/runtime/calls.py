@@ -125,8 +125,7 @@ class PreparedCall:
         """Run on tensors of this kind; return what the module returns."""
         signature = self._signature
         outputs = self.run(tensors)
-        for place, new in zip(reversed(signature.written_inputs), reversed(outputs), strict=False):
-            tensors[place].copy_(new)
+        signature.write_back(tensors, outputs)
         return outputs[0] if signature.returns_one_tensor else signature.result.fill(outputs)
 
     def run(self, tensors: Tensors) -> Sequence[torch.Tensor]:

@@ -88,7 +88,7 @@ class LoadedEngine:
             if first is None:
                 said = "\n".join(f"  {text}" for text in messages.errors()) or "  (nothing)"
                 raise EngineError(
-                    f"{trt.load().__name__} {trt.load().__version__} doesn't load this engine on "
+                    f"{trt.release()} doesn't load this engine on "
                     f"{torch.cuda.get_device_name(device)}. It says:\n{said}\nAn engine runs only under the release "
                     "of TensorRT that built it and on the GPUs that it was built for."
                 )

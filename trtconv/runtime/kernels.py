@@ -24,7 +24,7 @@ class Kernels:
     def __init__(self, segment: Segment, device: torch.device, store: Store | None) -> None:
         self._segment = segment
         self._store = store
-        self._of = f"{trt.load().__name__} {trt.load().__version__} on {cuda.name_of(device)}"
+        self._of = f"{trt.release()} on {cuda.name_of(device)}"
         self._key = ""
         if store is not None:
             engine = hashlib.sha256(segment.engine.cpu().numpy().data).hexdigest()

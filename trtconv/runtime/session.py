@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -65,19 +65,11 @@ class Session:
 
         All are as the engine has them (`trtconv.dtypes.to_engine`).
         """
-        values = self._feeds(tensors)
-        for backend in self.backends:
-            feeds = [values[name] for name in backend.inputs]
-            values.update(zip(backend.outputs, backend.run(feeds, lane), strict=True))
-        return [values[spec.name] for spec in self._signature.outputs]
+        return self._through(tensors, lambda backend, feeds: backend.run(feeds, lane))
 
     def run_captured(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`run` while the caller captures the current stream into a graph."""
-        values = self._feeds(tensors)
-        for backend in self.backends:
-            feeds = [values[name] for name in backend.inputs]
-            values.update(zip(backend.outputs, backend.run_captured(feeds, self.lanes()), strict=True))
-        return [values[spec.name] for spec in self._signature.outputs]
+        return self._through(tensors, lambda backend, feeds: backend.run_captured(feeds, self.lanes()))
 
     def keep_kernels(self, seconds: float) -> None:
         """Keep what was compiled for a first run that took this long."""
@@ -91,10 +83,10 @@ class Session:
         Raises:
             EngineError: a segment can't be in a graph.
         """
-        values = dict(zip((spec.name for spec in self._signature.inputs), feeds, strict=True))
         all_bound = []
-        for backend in self.backends:
-            bound = backend.bind([values[name] for name in backend.inputs], lane)
+
+        def bind(backend: Backend, feeds: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+            bound = backend.bind(feeds, lane)
             if bound is None:
                 raise EngineError(
                     "the sizes of an output, or what the engine runs, depend on the values that come"
@@ -102,12 +94,21 @@ class Session:
                     else "the reference interpreter runs a part of the plan"
                 )
             all_bound.append(bound)
-            values.update(zip(backend.outputs, bound.results, strict=True))
-        return all_bound, [values[spec.name] for spec in self._signature.outputs]
+            return bound.results
 
-    def _feeds(self, tensors: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        specs = self._signature.inputs
-        return {spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)}
+        return all_bound, self._through(feeds, bind)
+
+    def _through(
+        self,
+        tensors: Sequence[torch.Tensor],
+        step: Callable[[Backend, Sequence[torch.Tensor]], Sequence[torch.Tensor]],
+    ) -> list[torch.Tensor]:
+        """The plan's outputs, where `step` gives those of each backend for its inputs."""
+        values = {spec.name: tensor for spec, tensor in zip(self._signature.inputs, tensors, strict=True)}
+        for backend in self.backends:
+            results = step(backend, [values[name] for name in backend.inputs])
+            values.update(zip(backend.outputs, results, strict=True))
+        return [values[spec.name] for spec in self._signature.outputs]
 
 
 def load_engine_of(segment: Segment, device: torch.device, store: Store | None) -> EngineBackend:
