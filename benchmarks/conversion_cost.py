@@ -25,11 +25,11 @@ from report import table
 from torch import nn
 
 import trtconv
-from trtconv import registry
 from trtconv.capture import capture
-from trtconv.emit import emit
-from trtconv.logger import collect_messages
+from trtconv.emit import registry
+from trtconv.emit.emitter import emit
 from trtconv.passes import run_trace_passes
+from trtconv.tensorrt.logger import collect_messages
 
 RESULT = pathlib.Path(__file__).parent / "results" / "conversion_cost.md"
 REPEATS = 3

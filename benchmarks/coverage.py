@@ -36,9 +36,9 @@ from families import SOURCES, Draw, Example, examples, randomize, set_moments
 from report import write_table
 
 import trtconv
-from trtconv import registry
+from trtconv.calling.structure import take_apart
+from trtconv.emit import registry
 from trtconv.inspect import Comparison, compare, join
-from trtconv.structure import take_apart
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = pathlib.Path(os.environ.get("OUT", ROOT / "build"))

@@ -30,6 +30,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils import _pytree as pytree
 
 import trtconv
+from trtconv.capture.reasons import REASONS
 from trtconv.errors import (
     ConversionError,
     InputError,
@@ -38,7 +39,6 @@ from trtconv.errors import (
     UnsupportedCallsError,
 )
 from trtconv.inspect import Comparison, compare, compare_tensors, join
-from trtconv.reasons import REASONS
 
 RESULT = pathlib.Path(__file__).resolve().parent / "results" / "opinfo.md"
 SAMPLES = 7

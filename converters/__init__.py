@@ -2,6 +2,6 @@
 
 A one-layer operator is a row of a table; an operator with arguments is a short function from torch
 arguments to TensorRT tensors that reads as its formula. The first parameter is the network builder
-(`trtconv.network.Network`), the second the operator's first argument, the others have the names of its
+(`trtconv.emit.network.Network`), the second the operator's first argument, the others have the names of its
 ATen schema.
 """

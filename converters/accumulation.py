@@ -15,9 +15,9 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import scaled, wide_dtype
 from trtconv.converters.creation import sequence
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, is_same, is_static, product, same
 
 aten = torch.ops.aten

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 
 aten = torch.ops.aten
 

@@ -9,9 +9,9 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
-from trtconv.definition import Scalar
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.definition import Scalar
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

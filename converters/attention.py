@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
 from trtconv.converters.creation import sequence
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, is_static
 
 aten = torch.ops.aten

@@ -11,8 +11,8 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.unary import log1p, unary
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

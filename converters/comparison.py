@@ -10,10 +10,10 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import binary
-from trtconv.definition import Scalar
 from trtconv.dtypes import to_torch
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.definition import Scalar
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import product
 
 aten = torch.ops.aten

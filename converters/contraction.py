@@ -16,8 +16,8 @@ from trtconv.converters.arithmetic import binary
 from trtconv.converters.linear import product as matrix_product
 from trtconv.converters.rearrangement import diagonal_of
 from trtconv.converters.reduction import reduced
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import Size, is_same, product
 
 _ELLIPSIS = "..."

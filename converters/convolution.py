@@ -14,9 +14,9 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Sizes
 
 aten = torch.ops.aten

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.definition import Scalar
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.definition import Scalar
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import Size, is_static
 
 aten = torch.ops.aten

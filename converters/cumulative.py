@@ -12,8 +12,8 @@ from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.bivariate import log_of_sum
 from trtconv.converters.creation import sequence
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import most
 
 aten = torch.ops.aten

@@ -9,9 +9,9 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.reduction import norm_of, reduced
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import is_static
 
 aten = torch.ops.aten

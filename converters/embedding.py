@@ -13,9 +13,9 @@ from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.creation import sequence
 from trtconv.converters.reduction import renorm
 from trtconv.converters.shape import part
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import product
 
 aten = torch.ops.aten

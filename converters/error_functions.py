@@ -12,8 +12,8 @@ from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import widened
 from trtconv.converters.fitted import Piece, equal, evaluate, less, where
 from trtconv.converters.unary import log1p, unary
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

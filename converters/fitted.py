@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trtconv import tensorrt as trt
-from trtconv.network import Network
+from trtconv.emit.network import Network
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,8 @@ from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import wide, widened
 from trtconv.converters.fitted import Piece, equal, evaluate, horner, less, where
 from trtconv.converters.unary import unary
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

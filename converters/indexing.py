@@ -12,10 +12,10 @@ from trtconv.capture.trace import is_activation
 from trtconv.converters.accumulation import added_at
 from trtconv.converters.masks import rank_among_true
 from trtconv.converters.shape import part, place
-from trtconv.definition import Scalar
+from trtconv.emit.definition import Scalar
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, Sizes, broadcast, is_same, is_static, product, same
 
 aten = torch.ops.aten

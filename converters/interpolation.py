@@ -8,7 +8,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.converters.creation import sequence
-from trtconv.network import Network
+from trtconv.emit.network import Network
 from trtconv.sizes import Size, most
 
 

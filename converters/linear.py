@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

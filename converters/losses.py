@@ -11,8 +11,8 @@ from trtconv.converters.arithmetic import scaled, wide, wide_dtype
 from trtconv.converters.indexing import gather
 from trtconv.converters.reduction import reduced
 from trtconv.converters.unary import log1p, unary
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

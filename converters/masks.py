@@ -10,8 +10,8 @@ from trtconv import tensorrt as trt
 from trtconv.converters.creation import filled, sequence
 from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import is_static, product
 
 aten = torch.ops.aten

@@ -10,10 +10,10 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
+from trtconv.emit.network import Network, axes_mask
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network, axes_mask
 from trtconv.passes.fold_batch_norm import scale_and_shift
-from trtconv.registry import converter
 from trtconv.sizes import Size, product
 
 aten = torch.ops.aten

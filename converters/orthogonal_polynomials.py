@@ -15,8 +15,8 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import truncated
 from trtconv.converters.creation import filled
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 
 aten = torch.ops.aten
 

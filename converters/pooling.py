@@ -17,9 +17,9 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.creation import sequence
 from trtconv.converters.linear import product_along
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, Sizes, is_same, is_static, most
 
 aten = torch.ops.aten

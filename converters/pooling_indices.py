@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from trtconv import tensorrt as trt
 from trtconv.converters.creation import filled, sequence
 from trtconv.converters.pooling import adaptive_bounds, most_places
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import Size, is_static, product
 
 aten = torch.ops.aten

@@ -12,9 +12,9 @@ from trtconv.capture.trace import is_activation
 from trtconv.converters.creation import sequence
 from trtconv.converters.indexing import gather
 from trtconv.converters.sorting import extremes, kthvalue
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import is_static, product
 
 aten = torch.ops.aten

@@ -16,9 +16,9 @@ from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_activation
 from trtconv.converters.creation import sequence
 from trtconv.converters.linear import times_transposed
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 
 State = tuple[Any, ...]
 Step = Callable[[Network, Any, Any, State], State]

@@ -11,8 +11,8 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import power, wide_dtype
 from trtconv.converters.creation import sequence
-from trtconv.network import Network
-from trtconv.registry import converter
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.sizes import Size, is_static, product
 
 aten = torch.ops.aten

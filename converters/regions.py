@@ -13,9 +13,9 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.converters.creation import sequence
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, product
 
 _GREATER, _LESS = trt.ElementWiseOperation.GREATER, trt.ElementWiseOperation.LESS

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from trtconv import tensorrt as trt
 from trtconv.converters.interpolation import antialiased_weights, linear_weights, nearest, scales_alike
 from trtconv.converters.linear import product_along
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, Sizes, is_same, is_static
 
 aten = torch.ops.aten

@@ -14,9 +14,9 @@ from trtconv.converters.arithmetic import wide_dtype
 from trtconv.converters.creation import sequence
 from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, is_same, product
 
 aten = torch.ops.aten

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, expression, is_same, is_static, product, same
 
 aten = torch.ops.aten

@@ -15,9 +15,9 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.converters.shape import part
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, is_static, same
 
 aten = torch.ops.aten

@@ -12,10 +12,10 @@ from trtconv.converters.accumulation import are_few
 from trtconv.converters.creation import sequence
 from trtconv.converters.indexing import gather, scatter
 from trtconv.converters.shape import part
-from trtconv.definition import Scalar
+from trtconv.emit.definition import Scalar
+from trtconv.emit.network import Network, axes_mask
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network, axes_mask
-from trtconv.registry import converter
 from trtconv.sizes import Size, is_static, most
 
 aten = torch.ops.aten

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from trtconv.converters.indexing import written
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 from trtconv.sizes import Size, is_same, is_static, product
 
 aten = torch.ops.aten

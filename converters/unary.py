@@ -14,9 +14,9 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.converters.arithmetic import truncated, wide
+from trtconv.emit.network import Network
+from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.network import Network
-from trtconv.registry import converter
 
 aten = torch.ops.aten
 

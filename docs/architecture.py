@@ -16,8 +16,8 @@ STEPS = (
     ("1 capture", "run the module once on fake tensors, note every call of torch", "capture/"),
     ("    -> Trace", "calls in order: target, arguments, results, the user's line", "capture/trace.py"),
     ("2 passes on the trace", "Trace -> Trace, while weights are torch's", "passes/"),
-    ("3 emit", "each call's converter adds layers to a definition, which is read", "emit.py, converters/"),
-    ("    -> Graph", "plain data: layers, types, weights, origins, recipes", "graph/, reference/graph.py"),
+    ("3 emit", "each call's converter adds layers to a definition, which is read", "emit/, converters/"),
+    ("    -> Graph", "plain data: layers, types, weights, origins, recipes", "graph/"),
     ("4 passes on the graph", "Graph -> Graph", "passes/"),
     ("5 build", "the graph is written to a fresh definition, and built", "build.py"),
     ("    -> Plan", "signature, engine, graph: what is saved", "plan.py"),
@@ -41,8 +41,8 @@ One direction: each step reads only what the step before it returned.
 
 - **The front is TensorRT itself.** Converters (ours and users') and TensorRT's ONNX parser write to an
   `INetworkDefinition`, which says what shapes and types follow; trtconv infers none. The definition is read at once
-  (`trtconv/reference/reader.py`), and from there on there is only the graph.
-- **The graph** (`trtconv/reference/graph.py`) is frozen. A layer has its type, its attributes by TensorRT's names, the
+  (`trtconv/graph/reader.py`), and from there on there is only the graph.
+- **The graph** (`trtconv/graph/data.py`) is frozen. A layer has its type, its attributes by TensorRT's names, the
   names of its tensors, the line of the model that it comes from, and recipes: from which parameters its weights
   follow. Tensors have types, and symbolic sizes where they are dynamic ("s0 // 2 + 1").
 - **The back** is `trtconv.graph.write`: for every layer type that can be read, it gives a definition that reads back
@@ -67,11 +67,11 @@ def relu(net: Network, x: Any) -> Any:
     return net.activation(x, trt.ActivationType.RELU)
 ```
 
-It gets torch's arguments by the names of the schema and gives TensorRT tensors; `net` (`trtconv/network.py`) has what
-converters say, and every `add_*` of TensorRT's definition. A converter speaks mathematics: it knows of no release,
+It gets torch's arguments by the names of the schema and gives TensorRT tensors; `net` (`trtconv/emit/network.py`) has
+what converters say, and every `add_*` of TensorRT's definition. A converter speaks mathematics: it knows of no release,
 device or precision. An argument that it can't express raises `UnsupportedArgumentError`.
 
-**A layer type** of TensorRT: its attributes in `trtconv/reference/reader.py`, how it is added in
+**A layer type** of TensorRT: its attributes in `trtconv/graph/reader.py`, how it is added in
 `trtconv/graph/writer.py`, what it computes in `trtconv/reference/layers/`, and cases in `tests/reference/cases/`: those
 go through all three.
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch._ops import OpOverload
 
-from trtconv import registry
-from trtconv.reasons import REASONS, reason
-from trtconv.registry import Converter
+from trtconv.capture.reasons import REASONS, reason
+from trtconv.emit import registry
+from trtconv.emit.registry import Converter
 
 HERE = pathlib.Path(__file__).parent
 

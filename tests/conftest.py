@@ -7,7 +7,7 @@ import engine_differences
 import pytest
 import torch
 
-from trtconv.registry import USER
+from trtconv.emit.registry import USER
 
 os.environ["TRTCONV_CACHE"] = ""  # the suite neither uses the user's cache nor fills it
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))

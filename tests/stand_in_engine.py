@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from trtconv.calling.signature import TensorSpec
 from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, static_io, turns
 from trtconv.runtime.kernels import Kernels
-from trtconv.signature import TensorSpec
 
 
 class Gpu:

@@ -158,7 +158,7 @@ def test_places_inside_containers():
 def test_the_common_call_is_decided_by_counting(monkeypatch):
     converted = trtconv.convert(Scores(), X)
     expected = converted(X)
-    monkeypatch.setattr("trtconv.arguments.Parameters.with_defaults", None)
+    monkeypatch.setattr("trtconv.calling.arguments.Parameters.with_defaults", None)
     assert torch.equal(converted(X), expected)
 
 

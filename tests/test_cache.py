@@ -11,10 +11,10 @@ import torch
 
 import trtconv
 from trtconv import build
-from trtconv.cache import Store
+from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.plan import Plan, Segment
+from trtconv.runtime.cache import Store
 from trtconv.runtime.kernels import Kernels
-from trtconv.signature import Signature, TensorSpec
 
 
 @pytest.fixture
@@ -34,18 +34,18 @@ def test_what_is_kept_is_found_again(store):
 
 def test_the_folder_is_named_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TRTCONV_CACHE", str(tmp_path))
-    assert trtconv.cache.folder() == tmp_path and Store.of(True) == Store(tmp_path)
+    assert trtconv.runtime.cache.folder() == tmp_path and Store.of(True) == Store(tmp_path)
     assert Store.of(False) is None and Store.of(tmp_path / "own") == Store(tmp_path / "own")
     Store(tmp_path).keep("kernels", "a", b"x")
-    assert len(trtconv.cache.entries()) == 1
-    trtconv.cache.clear()
-    assert trtconv.cache.entries() == []
+    assert len(trtconv.runtime.cache.entries()) == 1
+    trtconv.runtime.cache.clear()
+    assert trtconv.runtime.cache.entries() == []
     monkeypatch.setenv("TRTCONV_CACHE", "")
-    assert trtconv.cache.folder() is None and Store.of(True) is None and trtconv.cache.entries() == []
+    assert trtconv.runtime.cache.folder() is None and Store.of(True) is None and trtconv.runtime.cache.entries() == []
     monkeypatch.delenv("TRTCONV_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    assert trtconv.cache.folder() == tmp_path / "trtconv"
+    assert trtconv.runtime.cache.folder() == tmp_path / "trtconv"
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b + b"x", lambda b: b"y" * len(b)])
@@ -80,7 +80,7 @@ def test_processes_at_once(store):
     program = """
 import sys
 from pathlib import Path
-from trtconv.cache import Store
+from trtconv.runtime.cache import Store
 store = Store(Path(sys.argv[1]))
 for number in range(150):
     store.keep("kernels", str(number % 3), bytes([number % 7]) * 200_000)

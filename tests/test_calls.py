@@ -10,8 +10,8 @@ import stand_in_engine
 import torch
 
 import trtconv
+from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.plan import Plan, Segment
-from trtconv.signature import Signature, TensorSpec
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from cases import Function
 from torch import nn
 
 import trtconv
-from trtconv import registry
 from trtconv.capture import capture
+from trtconv.emit import registry
 from trtconv.inspect import compare
 
 

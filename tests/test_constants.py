@@ -10,8 +10,8 @@ from torch.testing._internal.common_methods_invocations import op_db
 from torch.utils import _pytree as pytree
 
 import trtconv
-from trtconv import registry
 from trtconv.capture import capture
+from trtconv.emit import registry
 
 SAMPLES = 4
 """Samples of each operator of torch's own database."""

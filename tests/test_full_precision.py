@@ -10,12 +10,12 @@ from torch import nn
 import trtconv
 from trtconv import tensorrt as trt
 from trtconv.build import build
+from trtconv.emit.network import Network
 from trtconv.graph import check
 from trtconv.inspect import compare
-from trtconv.logger import collect_messages
-from trtconv.network import Network
 from trtconv.passes.full_precision import use_full_precision
 from trtconv.reference import Interpreter
+from trtconv.tensorrt.logger import collect_messages
 
 
 class Built(nn.Module):

@@ -10,7 +10,8 @@ from torch import nn
 
 import trtconv
 from trtconv import tensorrt as trt
-from trtconv.graph import Edit, check, digest, rewritten
+from trtconv.graph import check, digest
+from trtconv.passes.edit import Edit, rewritten
 from trtconv.reference import Interpreter, Layer
 
 

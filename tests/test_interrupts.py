@@ -16,7 +16,7 @@ from torch import nn
 
 import trtconv
 from trtconv.inspect import compare
-from trtconv.interruptible import interruptible
+from trtconv.tensorrt.interruptible import interruptible
 
 WAYS = {
     "interrupt_main": _thread.interrupt_main,

@@ -5,8 +5,8 @@ import torch
 from cases import Function
 
 import trtconv
-from trtconv import registry
-from trtconv.registry import BUILT_IN, converter
+from trtconv.emit import registry
+from trtconv.emit.registry import BUILT_IN, converter
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import gc, json, os, sys, warnings
 import torch
 from torch import nn
 import trtconv
-from trtconv.weight_file import return_freed_memory
+from trtconv.graph.weight_file import return_freed_memory
 
 KIND = sys.argv[1]
 torch.set_num_threads(1)

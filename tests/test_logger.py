@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from trtconv import tensorrt as trt
-from trtconv.logger import collect_messages, logger, quiet
+from trtconv.tensorrt.logger import collect_messages, logger, quiet
 
 ERROR, WARNING = trt.ILogger.ERROR, trt.ILogger.WARNING
 

@@ -15,7 +15,7 @@ import trtconv
 from trtconv import reference
 from trtconv.capture.recorder import Recorder
 from trtconv.capture.trace import Trace
-from trtconv.network import Network
+from trtconv.emit.network import Network
 
 ALIASING = {
     "itself": lambda x: x,

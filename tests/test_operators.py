@@ -9,10 +9,10 @@ import torchvision  # noqa: F401  # it registers operators
 from cases import Ints, Uniform, check
 from releases import runs
 
-from trtconv import registry
 from trtconv.capture.names import resolve
+from trtconv.capture.reasons import REASONS, reason
+from trtconv.emit import registry
 from trtconv.passes.complex_formulas import formula
-from trtconv.reasons import REASONS, reason
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 OPERATORS = runpy.run_path(str(DOCS / "operators.py"))

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import trtconv
-from trtconv import exclusion
 from trtconv import tensorrt as trt
 from trtconv.inspect import compare
+from trtconv.tensorrt import exclusion
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import trtconv
-from trtconv import weight_file
-from trtconv.weight_file import SMALLEST, WeightFile
+from trtconv.graph import weight_file
+from trtconv.graph.weight_file import SMALLEST, WeightFile
 
 LARGE = SMALLEST // 4 + 3
 """Elements of float32 that go to the file."""

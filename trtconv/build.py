@@ -12,20 +12,20 @@ import torch
 
 import trtconv
 from trtconv import tensorrt as trt
-from trtconv.cache import Store
-from trtconv.dynamic import Range
+from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.errors import BuildError
 from trtconv.graph import digest, write
-from trtconv.interruptible import interruptible
-from trtconv.logger import Messages
+from trtconv.graph.layout import copy_weights
+from trtconv.graph.weight_file import WeightFile, return_freed_memory
 from trtconv.options import check_compute_capabilities, known_capabilities
 from trtconv.passes import for_engine
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph
 from trtconv.reference.layers.plugin import PLUGIN_TYPES
-from trtconv.reference.layout import copy_weights
-from trtconv.signature import Signature, TensorSpec
-from trtconv.weight_file import WeightFile, return_freed_memory
+from trtconv.runtime.cache import Store
+from trtconv.sizes.ranges import Range
+from trtconv.tensorrt.interruptible import interruptible
+from trtconv.tensorrt.logger import Messages
 
 
 class Clock:

@@ -8,23 +8,21 @@ from typing import Any
 
 import torch
 
-from trtconv import registry
 from trtconv import tensorrt as trt
-from trtconv.arguments import Parameters
 from trtconv.build import Clock, build_plan, storages
-from trtconv.cache import Store
+from trtconv.calling.arguments import Parameters
+from trtconv.calling.dynamic import DynamicShapes
+from trtconv.calling.signature import Signature, TensorSpec
+from trtconv.calling.structure import Structure
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
 from trtconv.capture.recorder import recording
 from trtconv.capture.source import module_of, plain_inputs
-from trtconv.capture.symbols import readable
 from trtconv.capture.trace import is_plain
 from trtconv.default_device import default_device
-from trtconv.dynamic import DynamicShapes, Range
-from trtconv.emit import emit
+from trtconv.emit import registry
+from trtconv.emit.emitter import emit
 from trtconv.errors import ConversionError
-from trtconv.exclusion import alone
-from trtconv.logger import collect_messages
 from trtconv.module import TRTModule
 from trtconv.options import (
     ConstantValues,
@@ -36,10 +34,13 @@ from trtconv.options import (
 )
 from trtconv.passes import run_graph_passes, run_trace_passes
 from trtconv.runtime import CudaGraphs
+from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
-from trtconv.signature import Signature, TensorSpec
 from trtconv.sizes import Size, expression, is_static
-from trtconv.structure import Structure
+from trtconv.sizes.ranges import Range
+from trtconv.sizes.symbols import readable
+from trtconv.tensorrt.exclusion import alone
+from trtconv.tensorrt.logger import collect_messages
 
 
 @shortened
@@ -92,7 +93,7 @@ def convert(
             engine takes hundreds: "auto" where a call comes a second time with the same shapes on the same stream,
             True at the first, False never. `TRTModule.cuda_graphs` changes it later.
         cache: Where engines, and the kernels that TensorRT-RTX compiles for a GPU, are kept for other processes: True
-            for the default folder (`trtconv.cache.folder()`), a path for another, False for none.
+            for the default folder (`trtconv.runtime.cache.folder()`), a path for another, False for none.
         save: What is saved of the result: "all", or only the "network", of which the engine is built at the first use
             after a load: half as many bytes.
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from trtconv.cache import Store
+from trtconv.calling.signature import Signature
 from trtconv.errors import EngineError
 from trtconv.module import TRTModule
 from trtconv.plan import Plan, Segment
 from trtconv.runtime import CudaGraphs, Session, load_engine_of
-from trtconv.signature import Signature
+from trtconv.runtime.cache import Store
 
 
 def load_engine(

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.cache import Store
+from trtconv.calling.misfits import label
+from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
-from trtconv.misfits import label
 from trtconv.options import check_cuda_graphs, check_flag, check_save
 from trtconv.places import warn
 from trtconv.plan import Plan
@@ -32,7 +32,7 @@ from trtconv.runtime import (
     key_of,
     operator,
 )
-from trtconv.structure import as_plain
+from trtconv.runtime.cache import Store
 
 
 class TRTModule(torch.nn.Module):

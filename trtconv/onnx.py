@@ -14,23 +14,23 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
-from trtconv.cache import Store
+from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.default_device import default_device
 from trtconv.dtypes import name_of, to_torch
+from trtconv.emit.network import Network
 from trtconv.errors import BuildError, ConversionError
-from trtconv.exclusion import alone
-from trtconv.interruptible import interruptible
-from trtconv.logger import Messages, collect_messages, logger
 from trtconv.module import TRTModule
-from trtconv.network import Network
 from trtconv.onnx_weights import with_initializers
 from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_save
 from trtconv.passes import run_graph_passes
 from trtconv.places import warn
 from trtconv.reference import Graph
 from trtconv.runtime import CudaGraphs
+from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
-from trtconv.signature import Signature, TensorSpec
+from trtconv.tensorrt.exclusion import alone
+from trtconv.tensorrt.interruptible import interruptible
+from trtconv.tensorrt.logger import Messages, collect_messages, logger
 
 Model = str | os.PathLike[str] | bytes | bytearray | memoryview
 

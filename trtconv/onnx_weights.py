@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from trtconv.graph.data import Graph, Layer, Part
 from trtconv.graph.recipes import Program, Source
-from trtconv.reference.graph import Graph, Layer, Part
 
 _DTYPES = {
     1: torch.float32,

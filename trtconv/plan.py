@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from trtconv.calling.signature import Signature
 from trtconv.reference import Graph, from_state, to_state
-from trtconv.signature import Signature
 
 FORMAT = 2
 READ = (1, 2)

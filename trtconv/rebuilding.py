@@ -9,16 +9,16 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
-from trtconv.cache import Store
 from trtconv.default_device import default_device
 from trtconv.errors import EngineError
-from trtconv.exclusion import alone
 from trtconv.graph.recipes import with_weights
-from trtconv.logger import collect_messages
 from trtconv.options import check_compute_capabilities, check_flag
 from trtconv.plan import Plan
 from trtconv.reference import Graph
+from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
+from trtconv.tensorrt.exclusion import alone
+from trtconv.tensorrt.logger import collect_messages
 
 _OF_A_BUILD = ("trtconv", "torch", "tensorrt", "tf32", "compute_capabilities", "layers", "seconds")
 

@@ -16,14 +16,14 @@ ENVIRONMENT_VARIABLE = "TRTCONV_TRACEBACK"
 _ANSWERS = (ConversionError, EngineError, InputError, TensorRTNotFoundError, WeightsError)
 """What trtconv raises on purpose: the message is all that there is to know."""
 _CHECKS = (
-    "trtconv.arguments",
+    "trtconv.calling.arguments",
     "trtconv.conversion",
-    "trtconv.dynamic",
+    "trtconv.calling.dynamic",
     "trtconv.onnx",
     "trtconv.options",
     "trtconv.rebuilding",
-    "trtconv.signature",
-    "trtconv.structure",
+    "trtconv.calling.signature",
+    "trtconv.calling.structure",
 )
 """Modules that check what the user gives."""
 _RUNS = ("trtconv.capture.session", "run")

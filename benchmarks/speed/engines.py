@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trtconv import tensorrt as trt
 from trtconv.dtypes import to_torch
-from trtconv.logger import logger
+from trtconv.tensorrt.logger import logger
 
 OPSET = 17
 

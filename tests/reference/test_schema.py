@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
+from trtconv.graph.reader import ATTRIBUTES, CONSTRUCTS
+from trtconv.graph.schema import KINDS
 from trtconv.reference import Interpreter, LayerError, from_state, to_state
-from trtconv.reference.reader import ATTRIBUTES, CONSTRUCTS
-from trtconv.reference.schema import KINDS
 
 from .cases import CASES
 

@@ -10,9 +10,9 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.graph import digest, in_order, write
+from trtconv.graph.data import Live
 from trtconv.graph.writer import _Writer
 from trtconv.reference import DataType, Interpreter, Layer, TensorType, from_state, read, to_state
-from trtconv.reference.graph import Live
 
 from .cases import CASES
 from .network import Net

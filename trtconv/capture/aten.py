@@ -16,11 +16,11 @@ from torch._subclasses.fake_tensor import (
 )
 
 from trtconv.capture.constants import Constants
+from trtconv.capture.reasons import SIZE, reason
 from trtconv.capture.stand_ins import OPERATOR_STAND_INS, fake_like
 from trtconv.capture.trace import Origin, map_tensors
 from trtconv.dtypes import name_of
 from trtconv.errors import CaptureError, DataDependentError
-from trtconv.reasons import SIZE, reason
 
 Record = Callable[[OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
 ReadValue = Callable[[torch.Tensor, str], Any]

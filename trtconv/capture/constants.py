@@ -14,12 +14,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.calling.structure import as_plain
 from trtconv.capture.recorder import current
 from trtconv.capture.source import obstacle
 from trtconv.capture.stand_ins import fake_like
 from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
 from trtconv.errors import CaptureError
-from trtconv.structure import as_plain
 
 _aten = torch.ops.aten
 READ_ONLY_SIZES = frozenset(

@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 
+from trtconv.calling.structure import Nesting, Structure, take_apart
 from trtconv.capture.agreement import check_agreement
 from trtconv.capture.quiet import quiet
 from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
 from trtconv.capture.session import Session
-from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, Trace, live_calls
-from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError, ConversionError
-from trtconv.structure import Nesting, Structure, take_apart
+from trtconv.sizes.ranges import Range, SizeSpec
+from trtconv.sizes.symbols import Symbols
 
 _TRAINS = (
     torch.nn.modules.dropout._DropoutNd,

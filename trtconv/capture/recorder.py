@@ -16,8 +16,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from trtconv.capture.trace import is_plain, map_tensors, tensors_in
+from trtconv.graph.data import Graph, Layer, Part
 from trtconv.graph.recipes import Program, Source, Step, operator, parts_in
-from trtconv.reference.graph import Graph, Layer, Part
 
 
 class Recorder:

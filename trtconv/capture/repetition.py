@@ -16,11 +16,11 @@ import torch
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.utils import _pytree as pytree
 
+from trtconv.calling.structure import PLAIN
 from trtconv.capture.trace import Call, Trace, is_activation
 from trtconv.dtypes import name_of
 from trtconv.errors import ConversionError, FrozenValueWarning
 from trtconv.places import warn
-from trtconv.structure import PLAIN
 
 
 @dataclasses.dataclass

@@ -28,11 +28,11 @@ from trtconv.capture.packed import PackedSequences
 from trtconv.capture.picked import PickedElements
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS, fake_like
-from trtconv.capture.symbols import Symbols
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
-from trtconv.dynamic import Range, SizeSpec
 from trtconv.errors import CaptureError
+from trtconv.sizes.ranges import Range, SizeSpec
+from trtconv.sizes.symbols import Symbols
 
 IsTaken = Callable[[Callable[..., Any]], bool]
 

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from trtconv.calling.structure import as_plain, map_leaves
 from trtconv.errors import ConversionError
-from trtconv.structure import as_plain, map_leaves
 
 
 class FunctionModule(nn.Module):

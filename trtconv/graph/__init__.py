@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from trtconv.graph.check import check
+from trtconv.graph.data import DataType, Graph, Layer, TensorType
 from trtconv.graph.digest import digest
 from trtconv.graph.order import in_order
+from trtconv.graph.reader import read
+from trtconv.graph.serialize import from_state, to_state
 from trtconv.graph.writer import Written, write
-from trtconv.lazy import lazily
 
-if TYPE_CHECKING:  # what `lazily` finds, for type checkers and editors
-    from trtconv.graph.edit import Edit, rewritten
-
-if not TYPE_CHECKING:  # editing takes the vocabulary of converters, which takes this package
-    __getattr__, __dir__ = lazily(__name__, {"trtconv.graph.edit": ("Edit", "rewritten")})
-
-__all__ = ["Edit", "Written", "check", "digest", "in_order", "rewritten", "write"]
+__all__ = [
+    "DataType",
+    "Graph",
+    "Layer",
+    "TensorType",
+    "Written",
+    "check",
+    "digest",
+    "from_state",
+    "in_order",
+    "read",
+    "to_state",
+    "write",
+]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from trtconv.graph.data import Graph
 from trtconv.graph.order import in_order
-from trtconv.reference.graph import Graph
 
 
 def check(graph: Graph) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from trtconv.graph.data import Graph, Live
 from trtconv.graph.order import in_order
-from trtconv.reference.graph import Graph, Live
 
 
 def digest(graph: Graph) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from trtconv.reference.graph import Layer
+from trtconv.graph.data import Layer
 
 
 def in_order(layers: Sequence[Layer]) -> list[Layer]:

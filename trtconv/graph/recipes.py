@@ -16,7 +16,7 @@ import torch
 from torch._ops import OpOverload
 
 from trtconv.errors import WeightsError
-from trtconv.reference.graph import Graph, Layer, Part
+from trtconv.graph.data import Graph, Layer, Part
 
 _aten = torch.ops.aten
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.order import in_order
-from trtconv.logger import logger
-from trtconv.reference.graph import DataType, Graph, Layer
-from trtconv.reference.reader import ATTRIBUTES
-from trtconv.reference.weights import to_bytes
+from trtconv.graph.reader import ATTRIBUTES
+from trtconv.graph.weights import to_bytes
+from trtconv.tensorrt.logger import logger
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from trtconv.calling.structure import map_leaves, take_apart
 from trtconv.dtypes import name_of
-from trtconv.structure import map_leaves, take_apart
 
 LUCK = 4.0
 """By so much PyTorch's error in one slice may be small by chance, however large the slice: one number may decide it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import Trace
 from trtconv.graph import check
+from trtconv.graph.data import Graph
 from trtconv.passes.complex_numbers import use_real_numbers
 from trtconv.passes.constants_on_cpu import take_constants_to_cpu
 from trtconv.passes.decompositions import decompose
@@ -25,7 +26,6 @@ from trtconv.passes.short_integers import use_int32
 from trtconv.passes.single_precision import use_single_precision
 from trtconv.passes.small_heads import attend_with_small_heads
 from trtconv.passes.transposed_convolutions import transpose_convolutions_with_kernels
-from trtconv.reference.graph import Graph
 
 TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
     take_constants_to_cpu,

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from trtconv.capture.reasons import COMPLEX
 from trtconv.capture.trace import Call, Origin, Trace, describe, is_activation, live_calls, map_tensors
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.passes.complex_formulas import Complex, formula
 from trtconv.passes.recording import recorded
-from trtconv.reasons import COMPLEX
 
 
 def use_real_numbers(trace: Trace) -> Trace:

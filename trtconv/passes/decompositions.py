@@ -8,8 +8,8 @@ import torch
 from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 
-from trtconv import registry
 from trtconv.capture.trace import Call, Trace, is_activation, live_calls, map_tensors, tensors_in
+from trtconv.emit import registry
 from trtconv.passes.recording import recorded
 
 

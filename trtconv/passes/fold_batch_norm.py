@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from trtconv import registry
 from trtconv.capture.names import canonical_name
 from trtconv.capture.trace import Call, Trace, is_activation
+from trtconv.emit import registry
 
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
 

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.emit.network import Network
 from trtconv.errors import PrecisionWarning
-from trtconv.graph.edit import Edit
-from trtconv.network import Network
+from trtconv.graph.data import DataType, Graph, Layer
+from trtconv.graph.padding import same_padding, same_trimming
+from trtconv.passes.edit import Edit
 from trtconv.places import warn
-from trtconv.reference.graph import DataType, Graph, Layer
-from trtconv.reference.layers.padding import same_padding, same_trimming
 from trtconv.sizes import Size, Sizes, is_static, product, same
 
 LARGEST_GROUP = 4

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 
-from trtconv.graph.edit import Edit
+from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.order import in_order
-from trtconv.reference.graph import DataType, Graph, Layer
+from trtconv.passes.edit import Edit
 from trtconv.reference.interpreter import Interpreter
 
 _MOST = 1 << 16

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.graph.edit import Edit, rewritten
-from trtconv.network import Network
-from trtconv.reference.graph import DataType, Graph, Layer
+from trtconv.emit.network import Network
+from trtconv.graph.data import DataType, Graph, Layer
+from trtconv.passes.edit import Edit, rewritten
 from trtconv.sizes import product
 
 FEW_ELEMENTS = 1024

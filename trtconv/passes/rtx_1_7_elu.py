@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from trtconv import tensorrt as trt
-from trtconv.graph.edit import Edit, rewritten
-from trtconv.reference.graph import Graph, Layer
+from trtconv.graph.data import Graph, Layer
+from trtconv.passes.edit import Edit, rewritten
 
 
 def write_elu_as_selu(graph: Graph) -> Graph:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from trtconv.dtypes import to_torch
-from trtconv.graph.edit import Edit
+from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.writer import data_type
-from trtconv.reference.graph import DataType, Graph, Layer
+from trtconv.passes.edit import Edit
 
 SMALLEST_FUSED_HEAD = 16
 _HALVES = (DataType.HALF, DataType.BF16)

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from trtconv.graph.edit import Edit, rewritten
+from trtconv.emit.network import Network
+from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.writer import member
-from trtconv.network import Network
+from trtconv.passes.edit import Edit, rewritten
 from trtconv.passes.full_precision import spread
-from trtconv.reference.graph import DataType, Graph, Layer
 
 
 def transpose_convolutions_with_kernels(graph: Graph) -> Graph:

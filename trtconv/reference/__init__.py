@@ -10,13 +10,13 @@ read a definition: a :class:`Graph` once read runs anywhere, on CPU and CUDA ten
 
 from __future__ import annotations
 
+from trtconv.graph.data import DataType, Graph, Layer, TensorType
+from trtconv.graph.reader import read
+from trtconv.graph.serialize import from_state, to_state
 from trtconv.reference.errors import LayerError
-from trtconv.reference.graph import DataType, Graph, Layer, TensorType
 from trtconv.reference.interpreter import Interpreter, run
 from trtconv.reference.layers.plugin import register_plugin
 from trtconv.reference.layers.registry import supported_layers
-from trtconv.reference.reader import read
-from trtconv.reference.serialize import from_state, to_state
 
 __all__ = [
     "DataType",

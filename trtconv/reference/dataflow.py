@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from trtconv.reference.graph import Graph, Layer
+from trtconv.graph.data import Graph, Layer
 
 # A layer's index, or the name of a loop or a conditional as a whole.
 Node = int | str

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trtconv.graph.data import Graph, Layer, TensorType
 from trtconv.reference.errors import LayerError
-from trtconv.reference.graph import Graph, Layer, TensorType
 from trtconv.reference.layers.registry import Kernel, prepare
 from trtconv.reference.schedule import Block, ConditionalStep, LayerStep, LoopStep, Step, produced
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 
-from trtconv.reference.graph import Graph, Layer
+from trtconv.graph.data import Graph, Layer
 from trtconv.reference.layers.plugin import PLUGIN_TYPES
 from trtconv.reference.schedule import Block, LayerStep, produced, release, used
 

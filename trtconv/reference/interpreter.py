@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from trtconv.default_device import default_device
+from trtconv.graph.data import Graph
+from trtconv.graph.reader import read
 from trtconv.reference.execution import Binding, Execution, Observer, Values, run_block
 from trtconv.reference.folding import fold
-from trtconv.reference.graph import Graph
 from trtconv.reference.layers.plugin import PLUGIN_TYPES, is_registered
 from trtconv.reference.layers.registry import supported_layers
-from trtconv.reference.reader import read
 from trtconv.reference.schedule import ConditionalStep, LayerStep, LoopStep, schedule
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trtconv.graph.data import Graph, Layer
 from trtconv.reference.dataflow import Dataflow, Node
-from trtconv.reference.graph import Graph, Layer
 
 
 @dataclass

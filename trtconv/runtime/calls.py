@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from trtconv.calling.signature import Signature
 from trtconv.dtypes import from_engine, to_engine
 from trtconv.errors import EngineError
 from trtconv.places import warn
@@ -20,7 +21,6 @@ from trtconv.runtime.backend import Bound, in_order
 from trtconv.runtime.forms import TENSORS
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.session import Session
-from trtconv.signature import Signature
 
 CudaGraphs = Literal["auto", True, False]
 Tensors = Sequence[torch.Tensor]

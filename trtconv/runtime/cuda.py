@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from trtconv.exclusion import free
 from trtconv.runtime.cuda_graph import Graph, create_stream, destroy_stream, is_recording, unrestricted, wait_for
+from trtconv.tensorrt.exclusion import free
 
 __all__ = [
     "DEFAULT_STREAM",

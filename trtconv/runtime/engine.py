@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.calling.signature import TensorSpec
 from trtconv.dtypes import to_torch
 from trtconv.errors import EngineError
-from trtconv.exclusion import alone
-from trtconv.logger import collect_messages, logger
 from trtconv.runtime import cuda
-from trtconv.signature import TensorSpec
+from trtconv.tensorrt.exclusion import alone
+from trtconv.tensorrt.logger import collect_messages, logger
 
 Shapes = tuple[tuple[int, ...], ...]
 """Of each input, in order."""

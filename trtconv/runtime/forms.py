@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trtconv.structure import PLAIN, map_leaves
+from trtconv.calling.structure import PLAIN, map_leaves
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
 """Torch's own classes of tensors that are run as they are."""

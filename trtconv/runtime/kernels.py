@@ -7,9 +7,9 @@ import hashlib
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.cache import Store
 from trtconv.plan import Segment
 from trtconv.runtime import cuda
+from trtconv.runtime.cache import Store
 
 
 class Kernels:

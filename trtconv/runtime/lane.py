@@ -9,12 +9,12 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from trtconv.errors import EngineError
-from trtconv.exclusion import alone
-from trtconv.logger import collect_messages
 from trtconv.runtime import cuda
 from trtconv.runtime.engine import LoadedEngine, Shapes, close_at_exit
 from trtconv.runtime.outputs import OutputAllocator, new_allocator
 from trtconv.runtime.turns import turn_of
+from trtconv.tensorrt.exclusion import alone
+from trtconv.tensorrt.logger import collect_messages
 
 
 class Lane:

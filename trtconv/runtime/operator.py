@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from trtconv.dynamic import Range
-from trtconv.signature import Signature
+from trtconv.calling.signature import Signature
+from trtconv.sizes.ranges import Range
 
 Runs = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 """Runs a module on its input tensors and returns its output tensors."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.cache import Store
 from trtconv.errors import EngineError
 from trtconv.plan import Plan, Segment
 from trtconv.runtime.backend import Backend, Bound, EngineBackend, InterpreterBackend
+from trtconv.runtime.cache import Store
 from trtconv.runtime.engine import Engine, LoadedEngine
 from trtconv.runtime.kernels import Kernels
 from trtconv.runtime.lane import Lane

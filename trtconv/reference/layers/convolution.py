@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trtconv.reference.layers.padding import same_padding, same_trimming, surplus
+from trtconv.graph.padding import same_padding, same_trimming, surplus
 from trtconv.reference.layers.precision import widen
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 

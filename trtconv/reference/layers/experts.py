@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trtconv.reference.graph import DataType
+from trtconv.graph.data import DataType
 from trtconv.reference.layers.precision import matmul, widen
 from trtconv.reference.layers.quantization import encode
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements

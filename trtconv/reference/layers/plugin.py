@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from trtconv.reference.graph import Layer
+from trtconv.graph.data import Layer
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 
 PluginFunction = Callable[[Layer, Sequence["Tensor | None"]], "Tensor | Sequence[Tensor]"]

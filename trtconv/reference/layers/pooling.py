@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trtconv.reference.layers.padding import output_size, same_padding
+from trtconv.graph.padding import output_size, same_padding
 from trtconv.reference.layers.precision import widen
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements, require_floats
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trtconv.reference.graph import DataType
+from trtconv.graph.data import DataType
 
 LOW_PRECISION = (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e8m0fnu)
 _FP8_MAX = 448.0

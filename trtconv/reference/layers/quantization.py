@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trtconv.reference.graph import DataType
+from trtconv.graph.data import DataType
 from trtconv.reference.layers.precision import to_fp4, to_fp8
 from trtconv.reference.layers.registry import Kernel, LayerContext, implements
 

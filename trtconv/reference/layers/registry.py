@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trtconv.reference.graph import Graph, Layer, TensorType
+from trtconv.graph.data import Graph, Layer, TensorType
 
 Kernel = Callable[..., "Tensor | tuple[Tensor, ...]"]
 

@@ -13,10 +13,9 @@ import torch
 from torch._dynamo.source import ConstantSource
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
-from trtconv.capture.trace import Origin
-from trtconv.dynamic import Range
 from trtconv.errors import CaptureError
-from trtconv.places import is_library, place
+from trtconv.places import Origin, is_library, place
+from trtconv.sizes.ranges import Range
 
 _ENUMERATED = 4096
 """Up to so many combinations of sizes a condition is tried on all of them."""

@@ -17,11 +17,11 @@ from trtconv.capture.recorder import current
 from trtconv.capture.trace import Call, Origin, describe, is_activation
 from trtconv.dtypes import to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
-from trtconv.graph.sizes import as_text
-from trtconv.logger import Messages, logger, quiet
-from trtconv.reference.graph import Graph
-from trtconv.reference.reader import read
+from trtconv.graph.data import Graph
+from trtconv.graph.reader import read
 from trtconv.sizes import Size, Sizes, is_static, settled
+from trtconv.sizes.text import as_text
+from trtconv.tensorrt.logger import Messages, logger, quiet
 
 Scalar = bool | int | float
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from trtconv.exclusion import leave_behind
+from trtconv.tensorrt.exclusion import leave_behind
 
 _POLL = 0.1
 """Seconds between looks at signals, which don't end each kind of waiting on each system."""

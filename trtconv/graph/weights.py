@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import torch
 
-from trtconv.reference.graph import DataType
+from trtconv.graph.data import DataType
 
 # struct Weights of NvInfer.h: DataType type (int32); void const* values; int64_t count.
 _VALUES_OFFSET = 8

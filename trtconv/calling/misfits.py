@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trtconv.calling.structure import PLAIN, children_of, map_leaves, same_value, shown_path
 from trtconv.dtypes import name_of
-from trtconv.dynamic import Range
 from trtconv.errors import InputError
-from trtconv.structure import PLAIN, children_of, map_leaves, same_value, shown_path
+from trtconv.sizes.ranges import Range
 
 if TYPE_CHECKING:
-    from trtconv.signature import Signature, TensorSpec
+    from trtconv.calling.signature import Signature, TensorSpec
 
 
 class _Text(str):

@@ -10,12 +10,9 @@ from typing import Any
 
 import torch
 
-from trtconv.arguments import Parameter, Parameters
-from trtconv.dtypes import engine_dtype, name_of, of_name
-from trtconv.dynamic import Range
-from trtconv.errors import InputError
-from trtconv.misfits import label, misfit_of_arguments, misfit_of_tensor
-from trtconv.structure import (
+from trtconv.calling.arguments import Parameter, Parameters
+from trtconv.calling.misfits import label, misfit_of_arguments, misfit_of_tensor
+from trtconv.calling.structure import (
     LEAF,
     Nesting,
     Structure,
@@ -25,6 +22,9 @@ from trtconv.structure import (
     shown_path,
     take_apart,
 )
+from trtconv.dtypes import engine_dtype, name_of, of_name
+from trtconv.errors import InputError
+from trtconv.sizes.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True)

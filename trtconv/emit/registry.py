@@ -32,6 +32,9 @@ from trtconv.capture.targets import interceptable
 from trtconv.capture.trace import Target
 from trtconv.places import place
 
+_BUILT_IN = "trtconv.converters"
+"""The package whose modules register the library's own converters, as a user's modules register theirs."""
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -228,10 +231,9 @@ def parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 
 @functools.cache
 def _load_built_in() -> None:
-    import trtconv.converters
-
-    for module in pkgutil.iter_modules(trtconv.converters.__path__):
-        importlib.import_module(f"trtconv.converters.{module.name}")
+    family = importlib.import_module(_BUILT_IN)
+    for module in pkgutil.iter_modules(family.__path__):
+        importlib.import_module(f"{_BUILT_IN}.{module.name}")
 
 
 def _is_rerun(known: Callable[..., Any], new: Callable[..., Any]) -> bool:

@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from trtconv import registry
 from trtconv import tensorrt as trt
+from trtconv.calling.structure import map_leaves
 from trtconv.capture.names import canonical_name
+from trtconv.capture.reasons import reason
 from trtconv.capture.recorder import current
 from trtconv.capture.trace import Call, Trace, bind, describe, is_activation, map_tensors, tensors_in
 from trtconv.dtypes import BYTES, name_of, to_trt
+from trtconv.emit import registry
+from trtconv.emit.network import Network
+from trtconv.emit.registry import Converter
 from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentError, UnsupportedCallsError
-from trtconv.logger import Messages
-from trtconv.network import Network
-from trtconv.reasons import reason
-from trtconv.reference.graph import Graph
-from trtconv.registry import Converter
+from trtconv.graph.data import Graph
 from trtconv.shortened import raised_at
 from trtconv.sizes import Size, expression, is_static, settled
-from trtconv.structure import map_leaves
+from trtconv.tensorrt.logger import Messages
 
 
 def emit(

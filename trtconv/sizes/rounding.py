@@ -19,7 +19,7 @@ from torch.utils._sympy.functions import (
     TruncToInt,
 )
 
-from trtconv.sizes import Size, expression
+from trtconv.sizes.arithmetic import Size, expression
 
 _ROUNDINGS = {TruncToInt: torch.trunc, FloorToInt: torch.floor, CeilToInt: torch.ceil, RoundToInt: torch.round}
 _LARGEST = 1 << 20

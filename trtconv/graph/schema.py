@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from trtconv.reference.graph import DataType, Layer, TensorType
-from trtconv.reference.layers.padding import output_size
+from trtconv.graph.data import DataType, Layer, TensorType
+from trtconv.graph.padding import output_size
 
 _MOST_DIMENSIONS = 8
 _MOST = 2**31 - 1

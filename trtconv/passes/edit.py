@@ -13,12 +13,12 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from trtconv.graph.sizes import UNKNOWN, SymbolicSizes
+from trtconv.emit.network import Network
+from trtconv.graph.data import Graph, Layer, TensorType
 from trtconv.graph.writer import data_type
-from trtconv.logger import collect_messages
-from trtconv.network import Network
-from trtconv.reference.graph import Graph, Layer, TensorType
 from trtconv.sizes import Sizes, expression, is_static
+from trtconv.sizes.text import UNKNOWN, SymbolicSizes
+from trtconv.tensorrt.logger import collect_messages
 
 Rule = Callable[["Edit", Layer], Any]
 """Gives the tensor that takes the place of a layer's result, or None to leave the layer."""

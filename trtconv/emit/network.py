@@ -22,10 +22,10 @@ from torch.utils._sympy.functions import (
 )
 
 from trtconv import tensorrt as trt
-from trtconv.definition import Definition, Scalar
+from trtconv.emit.definition import Definition, Scalar
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.rounding import whole
 from trtconv.sizes import Size, broadcast, is_same, is_static, same, settled
+from trtconv.sizes.rounding import whole
 
 
 class Network(Definition):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from trtconv.graph import recipes
+from trtconv.graph.data import DataType, Graph, Layer, Live, TensorType
+from trtconv.graph.schema import check_layer
 from trtconv.places import Origin
-from trtconv.reference.graph import DataType, Graph, Layer, Live, TensorType
-from trtconv.reference.schema import check_layer
 
 _FORMAT = "trtconv.reference.graph"
 _VERSION = 3

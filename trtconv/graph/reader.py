@@ -8,9 +8,9 @@ from typing import Any
 import numpy
 
 from trtconv import tensorrt as trt
-from trtconv.reference.graph import DataType, Graph, Layer, Live, TensorType
-from trtconv.reference.layout import copy_weights
-from trtconv.reference.weights import to_tensor
+from trtconv.graph.data import DataType, Graph, Layer, Live, TensorType
+from trtconv.graph.layout import copy_weights
+from trtconv.graph.weights import to_tensor
 
 _PADDED = ("stride_nd", "padding_mode", "pre_padding", "post_padding")
 _CONVOLUTION = (*_PADDED, "kernel_size_nd", "num_output_maps", "num_groups", "dilation_nd", "kernel", "bias")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from trtconv.reference.graph import Layer
+from trtconv.graph.data import Layer
 
 _PIECE = 64 << 20
 

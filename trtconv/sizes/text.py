@@ -12,7 +12,7 @@ import sympy
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._sympy import functions
 
-from trtconv.sizes import Size, Sizes, expression, is_static
+from trtconv.sizes.arithmetic import Size, Sizes, expression, is_static
 
 
 def as_text(sizes: Iterable[Size]) -> tuple[int | str, ...]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from trtconv.calling.structure import Structure
 from trtconv.errors import ConversionError
-from trtconv.structure import Structure
 
 KINDS = {
     kind.name: kind

@@ -8,103 +8,11 @@ from typing import Any
 
 import torch
 
-from trtconv.arguments import Parameters
-from trtconv.structure import children_of, paths_of_leaves, shown_path
-
-
-@dataclasses.dataclass(frozen=True, init=False, repr=False)
-class Dim:
-    """A size that may vary from call to call: ``Dim(min, max)`` or ``Dim(min, opt, max)``, as in a tuple.
-
-    Dimensions with the same name, or given the same `Dim` object, always have the same size.
-
-    Attributes:
-        min, max: The least and the largest size.
-        opt: The size to optimize for; by default that of the example input.
-        name: A name for messages and for equal dimensions.
-        multiple_of: Only multiples of this are sizes: 32 for a network that halves its maps five times.
-
-    Raises:
-        TypeError: the sizes are neither two nor three, or one is given twice.
-        ValueError: they aren't 0 <= min <= opt <= max, or no multiples of `multiple_of`.
-    """
-
-    min: int
-    opt: int | None
-    max: int
-    name: str | None
-    multiple_of: int
-
-    def __init__(
-        self,
-        *sizes: int,
-        min: int | None = None,
-        opt: int | None = None,
-        max: int | None = None,
-        name: str | None = None,
-        multiple_of: int = 1,
-    ) -> None:
-        given = {"min": min, "opt": opt, "max": max}
-        places = {0: (), 1: ("min",), 2: ("min", "max"), 3: ("min", "opt", "max")}.get(len(sizes))
-        if places is None or any(given[place] is not None for place in places):
-            raise TypeError("Dim takes (min, max), (min, opt, max), or each of them once by name")
-        given |= dict(zip(places, sizes, strict=True))
-        low, best, high = given.values()
-        whole = [size for size in (low, best, high, multiple_of) if type(size) is int]
-        if low is None or high is None or len(whole) != 4 - (best is None):
-            raise ValueError(f"a dynamic size needs whole numbers for min and max, not {low!r} and {high!r}")
-        for field, value in {**given, "name": name, "multiple_of": multiple_of}.items():
-            object.__setattr__(self, field, value)
-        _Limits(low, best, high, multiple_of=multiple_of).settled(repr(self), low)
-
-    def __repr__(self) -> str:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        shown = [
-            f"{n}={value!r}" for n, value in fields.items() if value is not None and (n, value) != ("multiple_of", 1)
-        ]
-        return f"Dim({', '.join(shown)})"
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """A dynamic size with all its properties settled; equal ranges are one size.
-
-    Attributes:
-        name: For messages.
-        profiles: For each optimization profile the least size, that to optimize for, and the largest.
-        multiple_of: What every size is a multiple of.
-    """
-
-    name: str
-    profiles: tuple[tuple[int, int, int], ...]
-    multiple_of: int = 1
-
-    @property
-    def min(self) -> int:
-        """The least size of any profile."""
-        return min(profile[0] for profile in self.profiles)
-
-    @property
-    def opt(self) -> int:
-        """The size that the first profile is optimized for."""
-        return self.profiles[0][1]
-
-    @property
-    def max(self) -> int:
-        """The largest size of any profile."""
-        return max(profile[2] for profile in self.profiles)
-
-    def __contains__(self, size: int) -> bool:
-        return self.min <= size <= self.max and size % self.multiple_of == 0
-
-    def __str__(self) -> str:
-        return f"{self.min}..{self.max}" + (f" by {self.multiple_of}" if self.multiple_of > 1 else "")
-
+from trtconv.calling.arguments import Parameters
+from trtconv.calling.structure import children_of, paths_of_leaves, shown_path
+from trtconv.sizes.ranges import Dim, Limits, Range, SizeSpec
 
 _Path = tuple[Any, ...]
-
-SizeSpec = int | Range
-"""A size of an input: fixed, or a range."""
 
 
 class DynamicShapes:
@@ -144,10 +52,10 @@ class DynamicShapes:
             if isinstance(leaf, torch.Tensor)
         ]
 
-    def _size(self, place: str, example: int, limits: list[_Limits | None]) -> SizeSpec:
+    def _size(self, place: str, example: int, limits: list[Limits | None]) -> SizeSpec:
         """A dimension's size over all profiles."""
         settled = [
-            _Limits(example, example, example) if each is None else each.settled(place, example) for each in limits
+            Limits(example, example, example) if each is None else each.settled(place, example) for each in limits
         ]
         spans = tuple((each.min, each.opt or 0, each.max) for each in settled)
         if not any(each is not None for each in limits):
@@ -166,33 +74,6 @@ class DynamicShapes:
         return result if result.min < result.max else example
 
 
-@dataclasses.dataclass(frozen=True)
-class _Limits:
-    min: int
-    opt: int | None
-    max: int
-    name: str = ""
-    multiple_of: int = 1
-
-    def __str__(self) -> str:
-        best = "" if self.opt is None else f" (opt {self.opt})"
-        return f"{self.min}..{self.max}{best}" + (f" by {self.multiple_of}" if self.multiple_of > 1 else "")
-
-    def settled(self, place: str, example: int) -> _Limits:
-        """With a size to optimize for, and all checked."""
-        best = min(max(example, self.min), self.max) if self.opt is None else self.opt
-        if not 0 <= self.min <= best <= self.max:
-            raise ValueError(
-                f"{place}: a dynamic size needs 0 <= min <= opt <= max, not {self.min}, {best}, {self.max}"
-            )
-        step = self.multiple_of
-        if step < 1 or any(n % step for n in (self.min, best, self.max)):
-            raise ValueError(
-                f"{place}: min, opt and max, {self.min}, {best}, {self.max}, have to be multiples of {step}"
-            )
-        return dataclasses.replace(self, opt=best)
-
-
 class _Profile:
     """One mapping of `DynamicShapes`: limits by place and dimension.
 
@@ -201,8 +82,8 @@ class _Profile:
     """
 
     def __init__(self, dynamic_shapes: Mapping[str, Any], arguments: Sequence[tuple[str, Any]]) -> None:
-        self.limits: dict[tuple[_Path, int], _Limits] = {}
-        self._named: dict[str, _Limits] = {}
+        self.limits: dict[tuple[_Path, int], Limits] = {}
+        self._named: dict[str, Limits] = {}
         self._objects: dict[int, str] = {}
         values = dict(reversed(arguments))
         for name, spec in dynamic_shapes.items():
@@ -229,7 +110,7 @@ class _Profile:
                 )
             self._read((*path, key), children[key], child)
 
-    def _limits(self, place: str, given: Any) -> _Limits:
+    def _limits(self, place: str, given: Any) -> Limits:
         result = _read_limits(place, given)
         # The same object stands for the same size; its id is unique while the caller holds it.
         name = result.name or self._objects.setdefault(id(given), place)
@@ -258,16 +139,16 @@ def _by_dimension(path: str, value: torch.Tensor, spec: Any) -> dict[int, Any]:
     return {dim: sizes for dim, sizes in enumerate(triples) if sizes != (value.shape[dim],) * 3}
 
 
-def _read_limits(place: str, given: Any) -> _Limits:
+def _read_limits(place: str, given: Any) -> Limits:
     if isinstance(given, Dim):
-        return _Limits(given.min, given.opt, given.max, given.name or "", given.multiple_of)
+        return Limits(given.min, given.opt, given.max, given.name or "", given.multiple_of)
     if isinstance(given, int) and not isinstance(given, bool):
-        return _Limits(given, given, given, place)
+        return Limits(given, given, given, place)
     if isinstance(given, tuple) and len(given) == 3 and all(isinstance(size, int) for size in given):
-        return _Limits(*given, name=place)
+        return Limits(*given, name=place)
     low, high = getattr(given, "min", None), getattr(given, "max", None)  # torch.export.Dim
     if isinstance(low, int) and isinstance(high, int):
-        return _Limits(low, None, high, getattr(given, "__name__", place), _step_of(place, given))
+        return Limits(low, None, high, getattr(given, "__name__", place), _step_of(place, given))
     raise ValueError(
         f"{place}: {given!r} is no dynamic size; allowed are trtconv.Dim, (min, opt, max), a number, and "
         "torch.export.Dim with min and max"

@@ -1,0 +1,1 @@
+"""Step 3: converters turn each call of a trace into layers, in a vocabulary of their own."""
