@@ -33,6 +33,7 @@ from trtconv.options import (
     check_save,
 )
 from trtconv.passes import run_graph_passes, run_trace_passes
+from trtconv.passes.precision_choice import Choice, provenance_of
 from trtconv.runtime import CudaGraphs
 from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
@@ -54,6 +55,7 @@ def convert(
     output_names: Sequence[str] | None = None,
     dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     constant_values: Mapping[str, Any] | None = None,
+    precision: str | Mapping[str, str] | None = None,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
@@ -81,6 +83,12 @@ def convert(
             have the sizes of any. `trtconv.infer_dynamic_shapes` finds the ranges in a data set.
         constant_values: For lines where Python reads the value of a tensor that depends on an input:
             "file.py:line" -> the value that it always has. Errors name the lines.
+        precision: In which type to compute: "fp16" or "bf16" where that keeps the answers, and float32 where it
+            doesn't, or "fp32". By default layers have the types that the module gives them. Arguments and results keep
+            their dtypes, and what the module itself computes in half precision, or casts to float32, stays so. A dict gives
+            types by patterns over module paths and torch functions, of which the last that matches counts:
+            ``{"default": "fp16", "layer4.*": "fp32", "torch.softmax": "fp32"}``.
+            `TRTModule.precision_report` says which layer computes in which type, and why.
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
             convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
             exactly as PyTorch does without TensorFloat-32, and slowly on TensorRT-RTX, which has no kernels for it.
@@ -103,7 +111,7 @@ def convert(
         ConversionError: the module can't be converted; its subclasses in `trtconv.errors` say why.
         TensorRTNotFoundError: no TensorRT is installed.
         TypeError: an option doesn't exist, or the arguments don't fit the module's forward.
-        ValueError: an option has a value that isn't allowed.
+        ValueError: an option has a value that isn't allowed; a pattern of `precision` matches nothing.
     """
     trt.load()
     check_names("input_names", input_names)
@@ -113,6 +121,7 @@ def convert(
     check_cuda_graphs(cuda_graphs)
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
+    choice = Choice.of(precision)
     constants = ConstantValues(constant_values)
     module = module_of(module)
     parameters = Parameters.of(module)
@@ -144,9 +153,11 @@ def convert(
         signature = _signature(parameters, arguments, captured, names, out_names)
         calls = len(trace.calls)
         with alone(), collect_messages() as messages, default_device("cpu"), recorder.watching():
-            graph = run_graph_passes(emit(trace, names, out_names, messages))
+            graph = emit(trace, names, out_names, messages)
         graph = recorder.with_recipes(graph)
     del captured, trace, recorder  # the graph has what it needs of their weights
+    with alone(), collect_messages(), default_device("cpu"):
+        graph = run_graph_passes(graph, choice)
     clock.lap("emit")
     with alone(), collect_messages() as messages, default_device("cpu"):
         plan = build_plan(
@@ -157,6 +168,7 @@ def convert(
             source={
                 "module": f"{type(module).__module__}.{type(module).__qualname__}",
                 "calls": calls,
+                **provenance_of(choice),
             },
             tf32=tf32,
             compute_capabilities=compute_capabilities,

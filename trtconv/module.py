@@ -251,16 +251,22 @@ class TRTModule(torch.nn.Module):
 
     # -- building again -------------------------------------------------------------------------
 
-    def rebuild(self, *, tf32: bool | None = None, compute_capabilities: Sequence[str] | None = None) -> TRTModule:
+    def rebuild(
+        self,
+        *,
+        precision: str | Mapping[str, str] | None = None,
+        tf32: bool | None = None,
+        compute_capabilities: Sequence[str] | None = None,
+    ) -> TRTModule:
         """A module of the same network, built by the TensorRT that is here; the converted module's code isn't needed.
 
-        `tf32` and `compute_capabilities` are as for `trtconv.convert`; None for what this module was built with.
+        The options are as for `trtconv.convert`; None for what this module was built with.
 
         Raises: as `trtconv.rebuilding.rebuilt`.
         """
         from trtconv.rebuilding import rebuilt
 
-        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities)
+        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities, precision)
         return TRTModule(
             plan,
             cuda_graphs=self._cuda_graphs,

@@ -23,6 +23,7 @@ from trtconv.module import TRTModule
 from trtconv.onnx_weights import with_initializers
 from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_save
 from trtconv.passes import run_graph_passes
+from trtconv.passes.precision_choice import Choice, provenance_of
 from trtconv.places import warn
 from trtconv.reference import Graph
 from trtconv.runtime import CudaGraphs
@@ -40,6 +41,7 @@ def from_onnx(
     model: Model,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    precision: str | Mapping[str, str] | None = None,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
@@ -56,6 +58,7 @@ def from_onnx(
     Args:
         model: A file's path, or its content. Weights in files of their own are found beside the file.
         shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
+        precision: As for `trtconv.convert`; patterns are over the names of the model's nodes.
         tf32, compute_capabilities, keep_network, cuda_graphs, cache, save: As for `trtconv.convert`.
 
     Raises:
@@ -73,26 +76,29 @@ def from_onnx(
     check_cuda_graphs(cuda_graphs)
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
+    choice = Choice.of(precision)
     clock = Clock()
     with alone(), collect_messages() as messages, default_device("cpu"):
         network = _parse(model, messages)
         clock.lap("parse")
         _fix_shapes(network, shapes or {})
         signature = _signature(network)
-        graph = run_graph_passes(network.graph())
+        graph = network.graph()
+        parsed = storages(graph.weights())  # they are the parser's
         if keep_network:
             graph = _with_initializers(graph, model)
+        graph = run_graph_passes(graph, choice)
         plan = build_plan(
             graph,
             signature,
             messages,
             clock,
-            source={"onnx": _name(model)},
+            source={"onnx": _name(model), **provenance_of(choice)},
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             keep_network=keep_network,
             store=Store.of(cache),
-            owned=storages(graph.weights()),  # they are the parser's
+            owned=parsed,
         )
     return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache, save=save)
 

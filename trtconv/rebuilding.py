@@ -13,6 +13,8 @@ from trtconv.default_device import default_device
 from trtconv.errors import EngineError
 from trtconv.graph.recipes import with_weights
 from trtconv.options import check_compute_capabilities, check_flag
+from trtconv.passes import run_graph_passes
+from trtconv.passes.precision_choice import Choice, provenance_of
 from trtconv.plan import Plan
 from trtconv.reference import Graph
 from trtconv.runtime.cache import Store
@@ -25,7 +27,11 @@ _OF_A_BUILD = ("trtconv", "torch", "tensorrt", "tf32", "compute_capabilities", "
 
 @shortened
 def rebuilt(
-    plan: Plan, store: Store | None, tf32: bool | None = None, compute_capabilities: Sequence[str] | None = None
+    plan: Plan,
+    store: Store | None,
+    tf32: bool | None = None,
+    compute_capabilities: Sequence[str] | None = None,
+    precision: str | Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan of the same network, built by the TensorRT that is here.
 
@@ -33,15 +39,30 @@ def rebuilt(
         store: Where engines are kept from build to build.
         tf32, compute_capabilities: As for `trtconv.convert`; None for what the plan was built with, of GPUs where
             this TensorRT takes some.
+        precision: As for `trtconv.convert`; None for the types that layers have.
 
     Raises:
         BuildError: TensorRT refuses the network.
         EngineError: the network wasn't kept.
-        ValueError: an option has a value that isn't allowed.
+        ValueError: an option has a value that isn't allowed, or the plan's weights were rounded to another precision.
     """
+    graph = _graph(plan)
+    choice = Choice.of(precision)
+    if choice is not None:
+        _check_unrounded(plan, precision)
+        graph = run_graph_passes(graph, choice)
     if compute_capabilities is None and trt.is_rtx():
         compute_capabilities = plan.provenance.get("compute_capabilities")
-    return _built(plan, _graph(plan), store, None, tf32, compute_capabilities)
+    return _built(plan, graph, store, None, tf32, compute_capabilities, **provenance_of(choice))
+
+
+def _check_unrounded(plan: Plan, precision: Any) -> None:
+    given = plan.provenance.get("precision", "fp32")
+    if given not in ("fp32", precision):
+        raise ValueError(
+            f"precision={precision!r}: this module was converted with precision={given!r}, and its weights are rounded "
+            "to that; rebuild the module that was converted without it"
+        )
 
 
 @shortened
@@ -77,12 +98,15 @@ def _built(
     owned: frozenset[int] | None,
     tf32: bool | None,
     compute_capabilities: Sequence[str] | None,
+    **changes: Any,
 ) -> Plan:
     if tf32 is None:
         tf32 = bool(plan.provenance.get("tf32", True))
     check_flag("tf32", tf32)
     check_compute_capabilities(compute_capabilities)
-    source: dict[str, Any] = {name: value for name, value in plan.provenance.items() if name not in _OF_A_BUILD}
+    source: dict[str, Any] = {
+        name: value for name, value in plan.provenance.items() if name not in _OF_A_BUILD
+    } | changes
     with alone(), collect_messages() as messages, default_device("cpu"):
         return build_plan(
             graph,

@@ -126,7 +126,8 @@ class Graph:
     Tensors are known by their names, which TensorRT keeps unique; ``tensors`` has the type of each. ``sizes`` has
     the shapes of those with dynamic dimensions, as far as they are known to follow from the inputs' sizes: a number,
     or an expression such as "s0 // 2 + 1", in which a symbol is what the inputs' own sizes say that it is.
-    ``program`` computes weights of those of the model, where that is known.
+    ``program`` computes weights of those of the model, where that is known. ``notes`` has, by the names of layers, why
+    these compute in the types that they do, where a pass has chosen them.
     """
 
     inputs: tuple[str, ...]
@@ -135,6 +136,7 @@ class Graph:
     tensors: Mapping[str, TensorType]
     sizes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     program: Program | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def weights(self) -> Iterator[torch.Tensor]:
         """The weights of all layers."""

@@ -85,6 +85,12 @@ def with_weights(graph: Graph, weights: Mapping[str, torch.Tensor]) -> Graph:
         for name, value in new.items():
             old = layer.attributes[name]
             new[name] = value.reshape(old.shape).to(old.dtype)
+            if old.dtype is not value.dtype and not torch.equal(
+                new[name].isfinite(), value.reshape(old.shape).isfinite()
+            ):
+                raise WeightsError(
+                    f"weights of {layer} leave the range of {old.dtype}, to which it rounds them: convert again"
+                )
         return dataclasses.replace(layer, attributes={**layer.attributes, **new})
 
     return dataclasses.replace(graph, layers=tuple(map(renewed, graph.layers)))

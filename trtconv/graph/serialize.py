@@ -45,6 +45,7 @@ def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
             "origins": [dataclasses.astuple(origin) for origin in origins],
             "sizes": graph.sizes,
             "program": graph.program and recipes.to_json(graph.program, tensors),
+            "notes": _by_text(graph.notes),
         }
     )
     return text, tensors
@@ -75,11 +76,20 @@ def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
             {name: TensorType(DataType[dtype], _shape(shape)) for name, (dtype, shape) in state["tensors"].items()},
             {name: _expressions(sizes) for name, sizes in state.get("sizes", {}).items()},
             program and recipes.from_json(program, tensors),
+            {_text(name): text for text, names in state.get("notes", {}).items() for name in names},
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"the state of a graph is damaged: {type(error).__name__}: {error}") from error
     _check(graph)
     return graph
+
+
+def _by_text(notes: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of layers by what is noted of them, which is the same for many."""
+    result: dict[str, list[str]] = {}
+    for name, text in notes.items():
+        result.setdefault(text, []).append(name)
+    return result
 
 
 def _check(graph: Graph) -> None:

@@ -7,6 +7,7 @@ Graph -> Graph, so that it holds for the layers of users' converters and for ONN
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from trtconv import tensorrt as trt
@@ -19,6 +20,8 @@ from trtconv.passes.decompositions import decompose
 from trtconv.passes.empty_tensors import fold_empty_tensors
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
+from trtconv.passes.precision import Kept, use_precision
+from trtconv.passes.precision_choice import Choice
 from trtconv.passes.rtx_1_6_constants import fold_integer_products
 from trtconv.passes.rtx_1_6_reductions import reduce_by_one_axis
 from trtconv.passes.rtx_1_7_elu import write_elu_as_selu
@@ -45,8 +48,17 @@ def run_trace_passes(trace: Trace) -> Trace:
     return trace
 
 
-def run_graph_passes(graph: Graph) -> Graph:
-    """Run the passes on the graph that every backend gets."""
+def run_graph_passes(graph: Graph, choice: Choice | None = None, kept: Kept | None = None) -> Graph:
+    """Run the passes on the graph that every backend gets.
+
+    Args:
+        choice: In which types layers may compute; None for those that the graph says.
+        kept: What stays in float32 for reasons that the graph doesn't show.
+
+    Raises: as `use_precision`.
+    """
+    if choice is not None:
+        graph = _run(graph, [functools.partial(use_precision, choice=choice, kept=kept)])
     return _run(graph, [attend_with_small_heads])
 
 

@@ -1,0 +1,276 @@
+"""`precision=`: which layers compute in half precision, what they compute, and what stays in float32."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import trtconv
+from trtconv.graph import check
+from trtconv.inspect import compare_tensors
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def converted(module, *inputs, precision="fp16", **options):
+    return trtconv.convert(module.eval(), inputs, precision=precision, cache=False, **options)
+
+
+def graph_of(module, *inputs, **options):
+    graph = converted(module, *inputs, **options).network
+    check(graph)
+    return graph
+
+
+def types(graph, kind):
+    """In what type the layers of a type compute."""
+    layers = [layer for layer in graph.layers if layer.type == kind]
+    return [graph.tensors[layer.outputs[0]].dtype.name for layer in layers]
+
+
+def casts(graph):
+    return len(types(graph, "CAST"))
+
+
+def kinds_but_casts(graph):
+    return [layer.type for layer in graph.layers if layer.type not in ("CAST", "CONSTANT")]
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32)
+        self.attention = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.norm(self.conv(x))), 2)
+        x = self.attention(x.flatten(2).mT)
+        return self.head(x.mean(1)), x
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_layers_have_the_types_that_the_module_in_half_precision_has_by_hand(precision):
+    torch.manual_seed(0)
+    module, x = Block(), torch.randn(2, 3, 8, 8)
+    ours = graph_of(module, x, precision=precision)
+    by_hand = graph_of(module.to(HALVES[precision]), x.to(HALVES[precision]), precision=None)
+    half = {"fp16": "HALF", "bf16": "BF16"}[precision]
+    for kind in ("CONVOLUTION", "MATRIX_MULTIPLY", "POOLING"):
+        assert set(types(ours, kind)) == {half}
+    for kind in ("NORMALIZATION", "SOFTMAX"):
+        assert set(types(ours, kind)) == {"FLOAT"}
+    assert kinds_but_casts(ours) == kinds_but_casts(by_hand)
+    made = [layer for layer in ours.layers if layer.type == "CAST"]
+    constants = {name for layer in ours.layers if layer.type in ("CONSTANT", "CAST") for name in layer.outputs}
+    assert not constants.intersection(name for cast in made for name in cast.inputs)
+    pairs = [(cast.inputs[0], cast.attributes["to_type"]) for cast in made]
+    assert len(set(pairs)) == len(pairs)
+    assert ours.tensors[ours.inputs[0]].dtype.name == "FLOAT"
+    assert {ours.tensors[name].dtype.name for name in ours.outputs} == {"FLOAT"}
+
+
+@torch.no_grad()
+def is_right(module, inputs, result, dtype):
+    """Whether a result is as right as the module's own in `dtype`, on the CPU."""
+    precise = copy.deepcopy(module).double()(*(each.double() for each in inputs))
+    own = copy.deepcopy(module).to(dtype)(*(each.to(dtype) for each in inputs))
+    return compare_tensors(precise, own, result.to(dtype))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_answers_are_as_right_as_those_of_the_module_in_half_precision(precision):
+    torch.manual_seed(0)
+    module, x = Block().eval(), torch.randn(2, 3, 8, 8)
+    result = converted(module, x, precision=precision)(x)
+    assert all(each.dtype is torch.float32 for each in result)
+    for place in (0, 1):
+        comparison = is_right(Output(module, place), [x], result[place], HALVES[precision])
+        assert comparison.correct, comparison
+        assert comparison.error > 1e-6  # it isn't float32
+
+
+class Output(nn.Module):
+    def __init__(self, module, place):
+        super().__init__()
+        self.module, self.place = module, place
+
+    def forward(self, x):
+        return self.module(x)[self.place]
+
+
+def test_float32_and_the_default_change_nothing():
+    module, x = Block(), torch.randn(2, 3, 8, 8)
+    graphs = [graph_of(module, x, precision=precision) for precision in (None, "fp32")]
+    assert all(not casts(graph) for graph in graphs)
+    assert torch.equal(*(converted(module, x, precision=precision)(x)[0] for precision in (None, "fp32")))
+
+
+def test_a_module_in_half_precision_stays_as_it_is():
+    module, x = Block().half(), torch.randn(2, 3, 8, 8).half()
+    plain, asked = (graph_of(module, x, precision=precision) for precision in (None, "bf16"))
+    assert [(layer.type, layer.inputs) for layer in plain.layers] == [
+        (layer.type, layer.inputs) for layer in asked.layers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"default": "fp16", "conv": "fp32"}, {"CONVOLUTION": {"FLOAT"}, "MATRIX_MULTIPLY": {"HALF"}}),
+        ({"default": "fp16", "conv": "bf16"}, {"CONVOLUTION": {"BF16"}, "MATRIX_MULTIPLY": {"HALF"}}),
+        ({"attention": "fp16"}, {"CONVOLUTION": {"FLOAT"}, "MATRIX_MULTIPLY": {"FLOAT", "HALF"}}),
+        ({"default": "fp16", "attention.lin*": "fp32"}, {"MATRIX_MULTIPLY": {"FLOAT", "HALF"}}),
+        ({"default": "bf16", "torch.conv2d": "fp32"}, {"CONVOLUTION": {"FLOAT"}, "MATRIX_MULTIPLY": {"BF16"}}),
+        ({"default": "fp16", "*": "fp32", "head": "fp16"}, {"CONVOLUTION": {"FLOAT"}, "POOLING": {"FLOAT"}}),
+    ],
+)
+def test_types_may_be_given_by_module_and_function(choice, expected):
+    module, x = Block(), torch.randn(2, 3, 8, 8)
+    graph = graph_of(module, x, precision=choice)
+    for kind, found in expected.items():
+        assert set(types(graph, kind)) == found
+    converted(module, x, precision=choice)(x)
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [
+        ("half", r"precision='half': it takes \"fp32\", \"fp16\", \"bf16\""),
+        (torch.float16, "precision=torch.float16: it takes"),
+        ({"default": "fp17"}, r"precision\['default'\]='fp17'"),
+        ({"default": "fp16", 3: "fp32"}, "the key 3"),
+        ({"default": "fp16", "haed": "fp32"}, r"precision\['haed'\] matches no .*did you mean 'head'"),
+    ],
+)
+def test_wrong_choices_are_refused(precision, message):
+    with pytest.raises(ValueError, match=message):
+        converted(Block(), torch.randn(2, 3, 8, 8), precision=precision)
+
+
+def rms_norm(x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+def rms_norm_by_product(x):
+    return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6)
+
+
+def standardized(x):
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / torch.sqrt((centred**2).mean(-1, keepdim=True) + 1e-5)
+
+
+def log_sum_exp(x):
+    most = x.amax(-1, keepdim=True)
+    return most + (x - most).exp().sum(-1, keepdim=True).log()
+
+
+class Between(nn.Module):
+    """A function between products, whose results are in half precision."""
+
+    def __init__(self, function, size):
+        super().__init__()
+        self.function, self.size = function, size
+        self.first = nn.Linear(16, 16, bias=False)
+        nn.init.eye_(self.first.weight)
+
+    def forward(self, x):
+        return self.function(self.first(x) * self.size)
+
+
+@pytest.mark.parametrize("function", [rms_norm, rms_norm_by_product, standardized, log_sum_exp])
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+def test_statistics_by_hand_keep_their_digits_and_range(function, size):
+    torch.manual_seed(0)
+    module, x = Between(function, size).eval(), torch.randn(4, 16)
+    result = converted(module, x)(x)
+    precise = function(x.half().double() * size)
+    torch.testing.assert_close(result.double(), precise, rtol=2**-10, atol=1e-5)
+    graph = graph_of(module, x)
+    assert types(graph, "MATRIX_MULTIPLY") == ["HALF"]
+    assert set(types(graph, "REDUCE")) <= {"FLOAT", "HALF"} and "FLOAT" in types(graph, "REDUCE")
+
+
+@pytest.mark.parametrize("constant", [1e6, 1e-6, torch.finfo(torch.float32).min])
+def test_constants_that_the_type_does_not_hold_keep_their_layer(constant):
+    module = Between(lambda x: torch.tanh(x * constant), 1.0)
+    x = torch.randn(4, 16)
+    torch.testing.assert_close(converted(module, x)(x), torch.tanh(x.half().float() * constant), rtol=2**-9, atol=1e-8)
+
+
+def test_weights_that_the_type_does_not_hold_keep_their_layer():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    with torch.no_grad():
+        module[0].weight.mul_(1e6)
+        module[1].weight.mul_(1e-8)
+    graph = graph_of(module, torch.randn(2, 4))
+    assert types(graph, "MATRIX_MULTIPLY") == ["FLOAT", "FLOAT", "HALF"]
+
+
+def test_what_the_module_casts_stays():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.low, self.high, self.other = nn.Linear(8, 8).half(), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.high(self.low(self.other(x).half()).float())
+
+    graph = graph_of(Mixed(), torch.randn(2, 8), precision="bf16")
+    assert types(graph, "MATRIX_MULTIPLY") == ["BF16", "HALF", "FLOAT"]
+
+
+def test_autocast_in_the_module_is_honoured():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside, self.outside = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x):
+            x = self.outside(x)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return F.softmax(self.inside(x), -1)
+
+    plain, lower = (graph_of(Mixed(), torch.randn(2, 8), precision=precision) for precision in (None, "fp16"))
+    assert types(plain, "MATRIX_MULTIPLY") == ["FLOAT", "BF16"]
+    assert types(lower, "MATRIX_MULTIPLY") == ["HALF", "BF16"]
+    assert types(lower, "SOFTMAX") == types(plain, "SOFTMAX")
+
+
+def test_a_module_is_rebuilt_in_another_precision_and_saved_with_its_reasons():
+    module, x = Block().eval(), torch.randn(2, 3, 8, 8)
+    plain = converted(module, x, precision=None)
+    lower = plain.rebuild(precision="fp16")
+    direct = converted(module, x, precision="fp16")
+    assert torch.equal(lower(x)[0], direct(x)[0]) and not casts(plain.network)
+    assert lower.plan.provenance["precision"] == "fp16"
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(lower.state_dict())
+    assert loaded.network.notes == lower.network.notes != {}
+    assert lower.rebuild().plan.provenance["precision"] == "fp16"
+    with pytest.raises(ValueError, match="was converted with precision='fp16'"):
+        lower.rebuild(precision="bf16")
+
+
+def test_new_weights_are_rounded_likewise():
+    module, x = nn.Linear(4, 4).eval(), torch.randn(2, 4)
+    lower = converted(module, x)
+    other = nn.Linear(4, 4).eval()
+    lower.update_weights(other)
+    assert torch.equal(lower(x), converted(other, x)(x))
+    with torch.no_grad():
+        other.weight.fill_(1e5)
+    with pytest.raises(trtconv.errors.WeightsError, match="leave the range of torch"):
+        lower.update_weights(other)
+
+
+def test_every_layer_type_has_a_rule():
+    from trtconv.passes.precision_rules import RULES
+    from trtconv.reference.layers.registry import supported_layers
+
+    known = {name.partition(".")[0] for name in RULES} | {"CAST", "CONSTANT"}
+    without = {"ASSERTION", "CONDITION", "PLUGIN", "TRIP_LIMIT"}  # they compute nothing, or aren't in networks
+    assert set(supported_layers()) - known - without == set()
