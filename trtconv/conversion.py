@@ -85,10 +85,9 @@ def convert(
             "file.py:line" -> the value that it always has. Errors name the lines.
         precision: In which type to compute: "fp16" or "bf16" where that keeps the answers, and float32 where it
             doesn't, or "fp32". By default layers have the types that the module gives them. Arguments and results keep
-            their dtypes, and what the module itself computes in half precision, or casts to float32, stays so. A dict gives
-            types by patterns over module paths and torch functions, of which the last that matches counts:
+            their dtypes, and what the module itself computes in half precision, or casts to float32, stays so. A dict
+            gives types by patterns over module paths and torch functions, of which the last that matches counts:
             ``{"default": "fp16", "layer4.*": "fp32", "torch.softmax": "fp32"}``.
-            `TRTModule.precision_report` says which layer computes in which type, and why.
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
             convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
             exactly as PyTorch does without TensorFloat-32, and slowly on TensorRT-RTX, which has no kernels for it.

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.order import in_order
 from trtconv.passes.precision_casts import with_types
 from trtconv.passes.precision_choice import NAMES, Choice
 from trtconv.passes.precision_rules import ARITHMETIC, OWN_TYPE, SUMS_OF_PRODUCTS, Rule, Way, operation, rule_of
-from trtconv.reference.graph import DataType, Graph, Layer
 
 HALVES = (DataType.HALF, DataType.BF16)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import torch
 
-from trtconv.graph.edit import without_unread
+from trtconv.graph.data import DataType, Graph, Layer, TensorType
+from trtconv.passes.edit import without_unread
 from trtconv.passes.precision_choice import NAMES
 from trtconv.passes.precision_rules import OWN_TYPE
-from trtconv.reference.graph import DataType, Graph, Layer, TensorType
 
 
 def with_types(graph: Graph, types: Mapping[str, DataType]) -> Graph:

@@ -8,7 +8,7 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trtconv.reference.graph import DataType, Graph, Layer
+from trtconv.graph.data import DataType, Graph, Layer
 
 TYPES = {"fp32": DataType.FLOAT, "fp16": DataType.HALF, "bf16": DataType.BF16}
 """What the option calls the types."""

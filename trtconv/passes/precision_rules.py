@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from trtconv.reference.graph import Layer
+from trtconv.graph.data import Layer
 
 
 class Way(enum.Enum):
