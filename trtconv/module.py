@@ -18,7 +18,7 @@ from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
 from trtconv.options import check_cuda_graphs, check_flag, check_save
 from trtconv.places import warn
-from trtconv.plan import Plan
+from trtconv.plan import Plan, from_module_state
 from trtconv.reference import Graph
 from trtconv.runtime import (
     Calls,
@@ -373,25 +373,12 @@ class TRTModule(torch.nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
-        if "plan" not in own:
-            missing_keys.append(prefix + "plan")
-            if own:
-                shown = ", ".join(sorted(own)[:3])
-                error_msgs.append(
-                    f"{prefix or 'the state'} holds {shown}, as the weights of an unconverted module "
-                    "do: load them there, convert that module, and load the converted module's state_dict() here"
-                )
-            return
-        read: set[str] = set()
         copies = not local_metadata.get("assign_to_params_buffers", False)
-        try:
-            self._set_plan(Plan.from_state(own, copies, read))
-        except ValueError as error:
-            error_msgs.append(f"{prefix}plan: {error}")
-            return
-        if strict:
-            unexpected_keys += [prefix + name for name in own if name not in read]
+        plan = from_module_state(
+            state_dict, prefix, copies, missing_keys, unexpected_keys if strict else [], error_msgs
+        )
+        if plan is not None:
+            self._set_plan(plan)
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles take the plan; contexts, graphs and locks belong to their process.

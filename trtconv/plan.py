@@ -117,6 +117,38 @@ class Plan:
             raise ValueError(f"this is no saved plan of trtconv, or a damaged one: {error!r}") from error
 
 
+def from_module_state(
+    state: Mapping[str, Any],
+    prefix: str,
+    copies: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> Plan | None:
+    """The plan under a prefix of a state dict, as `torch.nn.Module._load_from_state_dict` reads; None if there is none.
+
+    What is wrong is added to the three lists.
+    """
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if "plan" not in own:
+        missing_keys.append(prefix + "plan")
+        if own:
+            shown = ", ".join(sorted(own)[:3])
+            error_msgs.append(
+                f"{prefix or 'the state'} holds {shown}, as the weights of an unconverted module "
+                "do: load them there, convert that module, and load the converted module's state_dict() here"
+            )
+        return None
+    read: set[str] = set()
+    try:
+        plan = Plan.from_state(own, copies, read)
+    except ValueError as error:
+        error_msgs.append(f"{prefix}plan: {error}")
+        return None
+    unexpected_keys += [prefix + name for name in own if name not in read]
+    return plan
+
+
 class _Reading(Mapping[str, torch.Tensor]):
     """A state whose tensors are copied, and their names noted, as they are read."""
 
