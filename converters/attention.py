@@ -83,8 +83,8 @@ def _static(size: Size) -> int:
 def _attend(net: Network, query: Any, key: Any, value: Any, mask: Any, scale: float) -> Any:
     """Two products and a softmax in float32.
 
-    TensorRT fuses this form as it does its attention layer (equally fast on an H200), and it builds on
-    every release, also for values of another width than the keys and for head sizes without a kernel.
+    TensorRT fuses this form as it does its attention layer, and builds it for values of another width than the keys
+    and for heads of any size, too.
     """
     # The power of 2 in the scale goes to the query, where it costs no rounding and prevents overflow.
     fraction, exponent = math.frexp(scale)

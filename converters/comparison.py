@@ -152,14 +152,9 @@ def minimum(net: Network, x: Any, other: Any) -> Any:
 
 
 def _or_nan(net: Network, result: Any, x: Any, *others: Any) -> Any:
-    """NaN wherever an operand is.
-
-    Of float32 operands engines take the first where one is NaN, of half precision the second (seen on
-    TensorRT-RTX 1.6.1).
-    """
+    """NaN wherever an operand is: what TensorRT's MAX and MIN give there isn't said."""
     dtype = net.output.dtype
-    operands = others if dtype is torch.float32 else (x, *others)
-    for value in operands:
+    for value in (x, *others):
         if value is not None and not isinstance(value, Scalar) and net.dtype(value).is_floating_point:
             result = net.select(net.unary(value, trt.UnaryOperation.ISNAN), value, result, dtype)
     return result

@@ -236,6 +236,31 @@ def test_functions_have_no_names_of_their_own():
     assert digest(with_weights(graph, {})) == digest(graph)
 
 
+class Method(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("shift", torch.rand(3), persistent=False)
+
+    def encode(self, x):
+        return self.linear(x) + self.shift + beside(x)
+
+
+beside = nn.Linear(3, 3)
+
+
+def test_a_methods_weights_have_the_names_of_its_object():
+    module, x = Method(), torch.rand(2, 3)
+    converted = trtconv.convert(module.encode, x)
+    other = others(module)
+    converted.update_weights({**other.state_dict(), "shift": other.shift, **named(beside, "beside.")})
+    torch.testing.assert_close(converted(x), other.encode(x))
+
+
+def named(module, prefix):
+    return {prefix + name: value for name, value in module.state_dict().items()}
+
+
 class Plain(nn.Module):
     def __init__(self):
         super().__init__()

@@ -182,7 +182,7 @@ def build(
 
     plan = interruptible(run, monitor.cancel)
     if plan is None:
-        raise BuildError(_explain(graph, messages.errors()))
+        raise BuildError(_explain(graph, messages))
     if timings is not None:
         timings.keep()
     return torch.frombuffer(plan, dtype=torch.uint8)
@@ -264,10 +264,9 @@ def _set_targets(config: Any, names: Sequence[str]) -> None:
         config.set_compute_capability(known[name], index)
 
 
-def _explain(graph: Graph, errors: Sequence[str]) -> str:
-    lines = ["TensorRT doesn't build this network. It says:"]
-    lines += [f"  {text}" for text in errors] or ["  (nothing)"]
-    text = "\n".join(errors)
+def _explain(graph: Graph, messages: Messages) -> str:
+    lines = [f"TensorRT doesn't build this network. {messages.words()}"]
+    text = "\n".join(messages.errors())
     named = [(layer.name, layer.origin) for layer in graph.layers if layer.origin and layer.name in text]
     if named:
         lines.append("The layers that it names come from:")

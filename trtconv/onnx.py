@@ -146,8 +146,7 @@ def _parse(model: Any, messages: Messages) -> Network:
     if not network.definition.num_outputs:
         raise BuildError(f"{_place(model)} is no ONNX model, or one without outputs")
     if messages.errors():
-        words = "\n".join(messages.errors())
-        warn(f"TensorRT's parser took {_place(model)}, but reported:\n{words}")
+        warn(f"TensorRT's parser took {_place(model)} all the same. {messages.words()}")
     return network
 
 
@@ -168,7 +167,7 @@ def _explain(model: Any, errors: list[Any], messages: Messages) -> str:
     lines += [_describe(error) for error in errors]
     general = [error for error in errors if error.node() < 0]
     if general:
-        lines += ["Its log says:", *(f"  {text}" for text in messages.errors())]
+        lines.append(messages.words())
     if _is_content(model) and any(error.code() == trt.ErrorCode.INVALID_GRAPH for error in general):
         lines.append("If the model's weights are in files of their own, pass its path, not its content.")
     return "\n".join(lines)

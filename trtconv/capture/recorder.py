@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from trtconv.capture.source import weights_of
 from trtconv.capture.trace import is_plain, map_tensors, tensors_in
 from trtconv.graph.data import Graph, Layer, Part
 from trtconv.graph.recipes import Program, Source, Step, operator, parts_in
@@ -48,15 +49,14 @@ class Recorder:
             for path, child in module.named_modules(remove_duplicate=False)
             for name in child._non_persistent_buffers_set
         }
-        held = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
-        for name, value in held:
+        for path, (name, value) in weights_of(module).items():
             self._names.append(name)
             if is_plain(value) and _is_real(value):
                 self._held.append(value.detach())
                 part = self._part(value, self._number(value))
                 self._sizes[part.storage] = value.untyped_storage().nbytes()
                 self._dependent.add(part.storage)
-                self._sources.append(Source(name, part, value.detach() if name in unsaved else None))
+                self._sources.append(Source(name, part, value.detach() if path in unsaved else None))
 
     # -- what happens -----------------------------------------------------------------------------
 

@@ -34,6 +34,19 @@ class FunctionModule(nn.Module):
         self.forward = forward
 
 
+def weights_of(module: nn.Module) -> dict[str, tuple[str, torch.Tensor]]:
+    """The parameters and buffers by their names, with the names that the user has for them.
+
+    What belongs to the object of a method is called as in that object.
+    """
+    named = (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    weights = {name: (name, value) for each in named for name, value in each}
+    if not isinstance(module, FunctionModule):
+        return weights
+    of_object = {name: name.removeprefix(f"{_OBJECT}.") for name in weights}
+    return {name: (name if short in weights else short, weights[name][1]) for name, short in of_object.items()}
+
+
 def module_of(source: Any) -> nn.Module:
     """The module to capture for what the caller gave.
 
@@ -105,7 +118,7 @@ def obstacle(tensor: torch.Tensor) -> str:
 def _held(function: Any) -> dict[str, Any]:
     """What a function holds, by name: its object, the variables that it closes over, its defaults."""
     if isinstance(function, MethodType):
-        return {"self": function.__self__, **_held(function.__func__)}
+        return {**_held(function.__func__), _OBJECT: function.__self__}
     if isinstance(function, functools.partial):
         given = {f"argument_{index}": value for index, value in enumerate(function.args)}
         return {**_held(function.func), **given, **function.keywords}
@@ -115,6 +128,9 @@ def _held(function: Any) -> dict[str, Any]:
     defaults = {p.name: p.default for p in inspect.signature(function).parameters.values()}
     return {**variables.globals, **variables.nonlocals, **defaults}
 
+
+_OBJECT = "self"
+"""The name of a method's object."""
 
 _SCRIPTED = (
     "{what} is scripted or traced (torch.jit), so that its code isn't Python any more; convert what it was made of"

@@ -126,9 +126,8 @@ class Definition:
         layer.name = f"{stem}_{count}" if count else stem
 
     def _refused(self, what: str) -> BuildError:
-        words = "\n".join(f"  {text}" for text in self._messages.errors()) or "  (TensorRT gave no reason)"
         where = f"{self.call.origin}: {describe(self.call)}: " if self.call else ""
-        return BuildError(f"{where}{what}; TensorRT says:\n{words}")
+        return BuildError(f"{where}{what}. {self._messages.words()}")
 
     def graph(self) -> Graph:
         """The network as plain data, with the origins of its layers and the symbols in its sizes.

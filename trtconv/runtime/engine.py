@@ -86,11 +86,10 @@ class LoadedEngine:
                     self._configure(kernels)
                 first = self._create_context()
             if first is None:
-                said = "\n".join(f"  {text}" for text in messages.errors()) or "  (nothing)"
                 raise EngineError(
-                    f"{trt.release()} doesn't load this engine on "
-                    f"{torch.cuda.get_device_name(device)}. It says:\n{said}\nAn engine runs only under the release "
-                    "of TensorRT that built it and on the GPUs that it was built for."
+                    f"{trt.release()} doesn't load this engine on {torch.cuda.get_device_name(device)}. "
+                    f"{messages.words()}\nAn engine runs only under the release of TensorRT that built it and on the "
+                    "GPUs that it was built for."
                 )
         self._spare = [first]
         held = (self._spare, self._engine, self._config, self._cache, self._runtime)
@@ -100,7 +99,7 @@ class LoadedEngine:
         self.inputs = [self._spec(name) for name in names if self._is_input(name)]
         self.outputs = [self._spec(name) for name in names if not self._is_input(name)]
         self._profiles = self._read_profiles()
-        # With several profiles an engine says of its outputs what holds for the first only (TensorRT-RTX 1.6.1).
+        # What an engine with several profiles says of its outputs holds for the first.
         self.is_static = len(self._profiles) == 1 and all(spec.is_static for spec in (*self.inputs, *self.outputs))
 
     def close(self) -> None:
@@ -132,8 +131,9 @@ class LoadedEngine:
         with alone(), collect_messages() as messages:
             context = self._spare.pop() if self._spare else self._create_context()
             if context is None or (profile and not context.set_optimization_profile_async(profile, stream)):
-                said = "\n".join(f"  {text}" for text in messages.errors()) or "  (nothing)"
-                raise EngineError(f"TensorRT makes no execution context of optimization profile {profile}:\n{said}")
+                raise EngineError(
+                    f"TensorRT makes no execution context of optimization profile {profile}. {messages.words()}"
+                )
             return context
 
     def kernels(self) -> bytes | None:

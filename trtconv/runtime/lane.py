@@ -156,11 +156,15 @@ class Context:
         """Queue a run on a stream.
 
         Raises:
-            EngineError: TensorRT queues none; with its messages.
+            EngineError: TensorRT queues none.
         """
-        with nullcontext() if self._has_run else alone(), collect_messages() as messages:
+        if self._has_run:
             if not self._context.execute_async_v3(stream):
-                raise EngineError("the engine failed:\n" + "\n".join(f"  {text}" for text in messages.errors()))
+                raise EngineError('the engine failed; what TensorRT says of it is in the log "trtconv.tensorrt"')
+            return
+        with alone(), collect_messages() as messages:
+            if not self._context.execute_async_v3(stream):
+                raise EngineError(f"the engine failed. {messages.words()}")
         self._has_run = True
 
 

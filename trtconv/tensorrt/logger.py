@@ -48,6 +48,10 @@ class Messages:
         """
         return [text for text in self._errors if not any(code in text for code in _NO_GPU)] or list(self._errors)
 
+    def words(self) -> str:
+        """The errors as an error of ours tells them."""
+        return "\n".join(["TensorRT says:", *(f"  {text}" for text in self.errors() or ["(nothing)"])])
+
     def clear(self) -> None:
         """Forget what was reported so far."""
         self._errors.clear()
