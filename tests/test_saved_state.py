@@ -1,6 +1,7 @@
 """A state from elsewhere is refused with its reason, or answers as it says."""
 
 import copy
+import dataclasses
 import json
 import pathlib
 
@@ -12,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import trtconv
+from trtconv.places import Origin
 from trtconv.plan import Plan
+from trtconv.reference import from_state, to_state
 
 
 def state_of(header, state):
@@ -44,6 +47,22 @@ def test_states_of_older_releases_load():
     assert result["n"] == 7 and type(result["pair"]).__name__ == "Pair"
     torch.testing.assert_close(result["pair"].left, saved["expected"])
     assert torch.equal(result["pair"].right[0].indices, saved["x"].max(1).indices)
+
+
+def test_states_name_files_without_their_folders(monkeypatch):
+    """Below where they are imported from, or by their names alone."""
+    graph = trtconv.convert(Made().eval(), torch.randn(4, 3)).network
+    folders = {"/a/site/torchvision/models/vgg.py": "torchvision/models/vgg.py", "/b/own/model.py": "model.py"}
+    monkeypatch.syspath_prepend("/a/site")
+    files = [*folders, __file__, "<ipython-input-1>"]
+    layers = [
+        dataclasses.replace(layer, origin=Origin("", file, 3, "f", ("/b/own/train.py", 4)))
+        for layer, file in zip(graph.layers, files, strict=False)
+    ]
+    loaded = from_state(*to_state(dataclasses.replace(graph, layers=tuple(layers))))
+    origins = [layer.origin for layer in loaded.layers]
+    assert [each.file for each in origins] == [*folders.values(), "test_saved_state.py", "<ipython-input-1>"]
+    assert all(each.caller == ("train.py", 4) and each.line == 3 for each in origins)
 
 
 def test_states_can_be_saved_by_safetensors(tmp_path):

@@ -50,10 +50,25 @@ class Origin:
         caller = f", called from {place(*self.caller)}" if self.caller else ""
         return place(self.file, self.line) + caller + (f" (module {self.module})" if self.module else "")
 
+    def elsewhere(self) -> Origin:
+        """The origin as it is told on another machine: by the files' names where they would be imported from."""
+        caller = self.caller and (_from_its_root(self.caller[0]), self.caller[1])
+        return dataclasses.replace(self, file=_from_its_root(self.file), caller=caller)
+
     def keys(self) -> list[str]:
         """What the lines are called where options name them: "file.py:3", with the folder or without it."""
         lines = [(self.file, self.line), *([self.caller] if self.caller else [])]
         return [f"{name}:{line}" for file, line in lines for name in (file, os.path.basename(file))]
+
+
+@functools.cache
+def _from_its_root(filename: str) -> str:
+    """A file's path below the folder of `sys.path` that it is in, as "torchvision/models/resnet.py"; else its name."""
+    if not os.path.isabs(filename):
+        return filename
+    roots = [os.path.join(os.path.abspath(each), "") for each in sys.path]
+    root = max((each for each in roots if filename.startswith(each)), key=len, default=None)
+    return os.path.basename(filename) if root is None else filename.removeprefix(root)
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
             "outputs": graph.outputs,
             "tensors": {name: [kind.dtype.name, kind.shape] for name, kind in graph.tensors.items()},
             "layers": layers,
-            "origins": [dataclasses.astuple(origin) for origin in origins],
+            "origins": [dataclasses.astuple(origin.elsewhere()) for origin in origins],
             "sizes": graph.sizes,
             "program": graph.program and recipes.to_json(graph.program, tensors),
             "notes": _by_text(graph.notes),
