@@ -13,14 +13,13 @@ import multiprocessing
 import os
 import pathlib
 import platform
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import torch
 import torchvision
+from conversion_cost_against import Peak
 from report import table
 from torch import nn
 
@@ -117,40 +116,15 @@ def by_model() -> list[tuple[Any, ...]]:
     return rows
 
 
-class Peak:
-    """The largest resident size of this process while it is open, in bytes."""
-
-    def __enter__(self) -> Peak:
-        self.largest = self._now()
-        self._open = True
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open = False
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while self._open:
-            self.largest = max(self.largest, self._now())
-            time.sleep(0.002)
-
-    @staticmethod
-    def _now() -> int:
-        resident: int = psutil.Process().memory_info().rss
-        return resident
-
-
 def memory(name: str) -> tuple[Any, ...]:
     """A row: the memory that a conversion takes on top of the model, in times of its weights."""
     trtconv.convert(nn.Linear(2, 2), [torch.ones(1, 2)])  # what is loaded once
     model = torchvision.models.get_model(name, weights=None).eval()
     weights = sum(value.nbytes for value in model.state_dict().values())
-    before = Peak._now()
+    before = Peak.now()
     with Peak() as peak:
         converted = trtconv.convert(model, [torch.randn(1, 3, 224, 224)])
-    after = Peak._now()
+    after = Peak.now()
     assert converted.plan.segments
     return name, f"{weights / 2**20:.0f}", *(f"{(size - before) / weights:.2f}" for size in (peak.largest, after))
 

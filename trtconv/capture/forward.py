@@ -288,11 +288,15 @@ def _made_at(session: Session, tensor: torch.Tensor) -> Origin | None:
     return next(made, session.constants.origin(fake))
 
 
+_EMPTY: dict[Any, Any] = {}
+"""What most of a module's lists and dicts hold."""
+
+
 @contextmanager
 def _attributes_restored(module: torch.nn.Module) -> Iterator[None]:
     """Undo what the forward pass keeps in modules, as attributes or in lists and dicts there: fake tensors."""
     before = [
-        (container, list(container) if isinstance(container, list) else dict(container))
+        (container, (list if isinstance(container, list) else dict)(container) if container else _EMPTY)
         for child in module.modules()
         for container in (child.__dict__, *child.__dict__.values())
         if isinstance(container, (dict, list))

@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv import tensorrt as trt
 from trtconv.capture.recorder import current
@@ -136,9 +137,9 @@ class Definition:
         are tensors.
         """
         self._later.clear()  # they hold this object, which would live on with all weights
-        with quiet():
+        with quiet(), _disable_current_modes():  # views of weights compute nothing that a mode should see
             graph = read(self.definition, copy=False)
-        graph.map_weights(self._given)
+            graph.map_weights(self._given)
         origins = itertools.chain(self._origins, itertools.repeat(None))
         layers = [dataclasses.replace(layer, origin=each) for layer, each in zip(graph.layers, origins, strict=False)]
         sizes = {

@@ -73,6 +73,7 @@ def for_engine(graph: Graph, *, tf32: bool) -> Graph:
 
 def _run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
     for graph_pass in passes:
-        graph = graph_pass(graph)
-        check(graph)
+        before, graph = graph, graph_pass(graph)
+        if graph is not before:
+            check(graph)
     return graph

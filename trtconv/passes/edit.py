@@ -26,6 +26,8 @@ Rule = Callable[["Edit", Layer], Any]
 
 def rewritten(graph: Graph, rules: Mapping[str, Rule]) -> Graph:
     """A graph with each layer replaced by what the rule for its type gives."""
+    if not any(layer.type in rules for layer in graph.layers):
+        return graph
     with Edit(graph) as edit:
         for layer in graph.layers:
             rule = rules.get(layer.type)
