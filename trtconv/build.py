@@ -50,6 +50,7 @@ def build_plan(
     source: Mapping[str, Any],
     tf32: bool,
     compute_capabilities: Sequence[str] | None,
+    refittable: bool,
     keep_network: bool,
     store: Store | None = None,
     owned: Collection[int] | None = None,
@@ -58,7 +59,7 @@ def build_plan(
 
     Args:
         graph: The network, which the interpreter runs.
-        messages, tf32, compute_capabilities: As for `build`.
+        messages, tf32, compute_capabilities, refittable: As for `build`.
         signature: How the plan is called; its tensors have the names of the network's inputs and outputs.
         clock: What has measured the time since the conversion began.
         source: What the plan's provenance says of where the network comes from.
@@ -77,7 +78,7 @@ def build_plan(
     count = len(built.layers)
     if any(layer.type in PLUGIN_TYPES for layer in built.layers):
         store = None  # what a plugin does isn't in the graph
-    key = "" if store is None else _key(built, signature.inputs, tf32, compute_capabilities)
+    key = "" if store is None else _key(built, signature.inputs, tf32, compute_capabilities, refittable)
     kept = None if store is None else store.load("engine", key)
     if kept is not None:
         engine = torch.frombuffer(bytearray(kept), dtype=torch.uint8)
@@ -89,6 +90,7 @@ def build_plan(
             file.release,
             tf32=tf32,
             compute_capabilities=compute_capabilities,
+            refittable=refittable,
             store=store,
         )
         if store is not None:
@@ -111,6 +113,7 @@ def build_plan(
         **source,
         "tf32": tf32,
         "compute_capabilities": None if compute_capabilities is None else list(compute_capabilities),
+        "refittable": refittable,
         "layers": count,
         "seconds": clock.laps,
     }
@@ -144,6 +147,7 @@ def build(
     *,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
+    refittable: bool = False,
     store: Store | None = None,
 ) -> torch.Tensor:
     """Build an engine and return its serialized form, of dtype uint8.
@@ -157,6 +161,7 @@ def build(
             is said here: `trtconv.passes.for_engine` keeps it from it.
         compute_capabilities: For TensorRT-RTX, the GPUs to build for: ``["8.6", "12.0"]``. None leaves it to
             TensorRT-RTX, which builds for 8.0, 8.6, 8.9, 12.0 and 12.1.
+        refittable: Build an engine that takes other weights later (`trtconv.runtime.refitting`).
         store: Where TensorRT's timings of kernels are kept from build to build; TensorRT-RTX times none.
 
     Raises:
@@ -168,6 +173,8 @@ def build(
     config = written.builder.create_builder_config()
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
+    if refittable:
+        config.set_flag(trt.BuilderFlag.REFIT)
     if compute_capabilities is not None:
         _set_targets(config, compute_capabilities)
     if any(not spec.is_static for spec in inputs):
@@ -182,10 +189,15 @@ def build(
 
     plan = interruptible(run, monitor.cancel)
     if plan is None:
-        raise BuildError(_explain(graph, messages))
+        raise BuildError(_explain(graph, messages) + (_NOT_REFITTABLE if refittable else ""))
     if timings is not None:
         timings.keep()
     return torch.frombuffer(plan, dtype=torch.uint8)
+
+
+_NOT_REFITTABLE = """
+The engine was to take new weights later (refittable=True), and TensorRT doesn't build such engines everywhere. Without
+that option the network may build; update_weights then builds it again with the new weights."""
 
 
 class _Timings:
@@ -201,11 +213,11 @@ class _Timings:
         self._store.keep("timing", self._key, bytes(self._cache.serialize()))
 
 
-def _key(graph: Graph, inputs: Sequence[TensorSpec], tf32: bool, compute_capabilities: Sequence[str] | None) -> str:
+def _key(graph: Graph, inputs: Sequence[TensorSpec], *options: Any) -> str:
     """What engines have in common that may stand for one another."""
     target = "" if trt.is_rtx() else _gpu()
     shapes = [spec.to_json() for spec in inputs]
-    return json.dumps([trt.release(), target, digest(graph), shapes, tf32, compute_capabilities])
+    return json.dumps([trt.release(), target, digest(graph), shapes, *options])
 
 
 def _gpu() -> str:

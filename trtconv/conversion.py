@@ -30,6 +30,7 @@ from trtconv.options import (
     check_cuda_graphs,
     check_flag,
     check_names,
+    check_refittable,
     check_save,
 )
 from trtconv.passes import run_graph_passes, run_trace_passes
@@ -62,6 +63,7 @@ def convert(
     cuda_graphs: CudaGraphs = "auto",
     cache: bool | str | PathLike[str] = True,
     save: str = "all",
+    refittable: bool = False,
 ) -> TRTModule:
     """Convert a module to a TensorRT engine and return it as a module.
 
@@ -103,6 +105,9 @@ def convert(
             for the default folder (`trtconv.runtime.cache.folder()`), a path for another, False for none.
         save: What is saved of the result: "all", or only the "network", of which the engine is built at the first use
             after a load: half as many bytes.
+        refittable: Build an engine that takes new weights: `TRTModule.update_weights` then changes those of the engine
+            in place of building another. Such an engine may be slower, and isn't built everywhere: TensorRT-RTX needs
+            a CUDA driver for it.
 
     Returns: A `TRTModule` that is called like `module`.
 
@@ -117,6 +122,7 @@ def convert(
     check_names("output_names", output_names)
     check_flag("tf32", tf32)
     check_flag("keep_network", keep_network)
+    check_refittable(refittable, keep_network)
     check_cuda_graphs(cuda_graphs)
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
@@ -171,6 +177,7 @@ def convert(
             },
             tf32=tf32,
             compute_capabilities=compute_capabilities,
+            refittable=refittable,
             keep_network=keep_network,
             store=Store.of(cache),
             owned=_storages(module),

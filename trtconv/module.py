@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.calling.misfits import label
+from trtconv.calling.misfits import ending_gradient
 from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
 from trtconv.options import check_cuda_graphs, check_flag, check_save
@@ -191,14 +191,10 @@ class TRTModule(torch.nn.Module):
 
     def _tell_of_gradients(self, tensors: Sequence[torch.Tensor]) -> None:
         """Warn once where a gradient would end here."""
-        place = next((index for index, tensor in enumerate(tensors) if tensor.requires_grad), None)
-        if place is None:
-            return
-        self._told_of_gradients = True
-        warn(
-            f"{label(self._loaded_plan().signature, place)} requires a gradient, which ends here: a converted module "
-            "computes none. Train the original module; to run this one, call it under torch.no_grad()"
-        )
+        told = ending_gradient(self._loaded_plan().signature, tensors)
+        if told:
+            self._told_of_gradients = True
+            warn(told)
 
     def _session(self, device: torch.device) -> Session:
         with self._loading:
@@ -220,17 +216,21 @@ class TRTModule(torch.nn.Module):
             if not self._rebuilds or any(segment.graph is None for segment in plan.segments):
                 raise
             refused = error
-        self._build_engine(f"{str(refused).splitlines()[0]}")
+        self._build_engine(str(refused).splitlines()[0])
         try:
             return Session(self._loaded_plan(), device, self._store)
         except EngineError as error:
             warn(f"the reference interpreter runs in place of the engine: {error}")
             return Session.interpreted(plan, device)
 
-    def _have_engine(self) -> None:
+    def _have_engine(self, *, current: bool = False) -> None:
+        """Have an engine; with `current` one that needs no new weights when it is loaded."""
         with self._loading:
-            if any(not len(segment.engine) for segment in self._loaded_plan().segments):
+            segments = self._loaded_plan().segments
+            if any(not len(segment.engine) for segment in segments):
                 self._build_engine("the state holds the network without its engine")
+            elif current and any(segment.outdated is not None for segment in segments):
+                self._build_engine("the engine has older weights than the module")
 
     def _build_engine(self, why: str) -> None:
         """Build the engine of the network that is kept, and say so."""
@@ -257,6 +257,7 @@ class TRTModule(torch.nn.Module):
         precision: str | Mapping[str, str] | None = None,
         tf32: bool | None = None,
         compute_capabilities: Sequence[str] | None = None,
+        refittable: bool | None = None,
     ) -> TRTModule:
         """A module of the same network, built by the TensorRT that is here; the converted module's code isn't needed.
 
@@ -266,7 +267,7 @@ class TRTModule(torch.nn.Module):
         """
         from trtconv.rebuilding import rebuilt
 
-        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities, precision)
+        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities, precision, refittable)
         return TRTModule(
             plan,
             cuda_graphs=self._cuda_graphs,
@@ -277,7 +278,9 @@ class TRTModule(torch.nn.Module):
         )
 
     def update_weights(self, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> None:
-        """Take the weights of another module or of its state dict, with the same names, and build the engine again.
+        """Take the weights of another module or of its state dict, with the same names.
+
+        The engine is built again, or, if it is `refittable`, given the new weights where it is loaded.
 
         Raises: as `trtconv.rebuilding.with_new_weights`.
         """
@@ -327,19 +330,18 @@ class TRTModule(torch.nn.Module):
         segments = self._loaded_plan().segments
         if len(segments) != 1:
             raise ValueError(f"the plan has {len(segments)} engines; they are in plan.segments")
-        self._have_engine()
+        self._have_engine(current=True)
         return Engine(self._loaded_plan().segments[0].engine)
 
     def save_engine(self, path: str | Path) -> None:
-        """Write the serialized engine to a file, for C++ and other tools."""
+        """Write the serialized engine to a file."""
         self.engine.save(path)
 
     @property
     def network(self) -> Graph | None:
         """The network as plain data, as the reference interpreter runs it; None if it wasn't kept.
 
-        It has weights of its own: the `trt.INetworkDefinition` that the engine was built from has views of the
-        converted module's, and ends with the conversion.
+        It has weights of its own.
 
         Raises:
             ValueError: the plan has several networks; they are in `plan.segments`.

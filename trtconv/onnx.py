@@ -21,7 +21,7 @@ from trtconv.emit.network import Network
 from trtconv.errors import BuildError, ConversionError
 from trtconv.module import TRTModule
 from trtconv.onnx_weights import with_initializers
-from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_save
+from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_refittable, check_save
 from trtconv.passes import run_graph_passes
 from trtconv.passes.precision_choice import Choice, provenance_of
 from trtconv.places import warn
@@ -48,6 +48,7 @@ def from_onnx(
     cuda_graphs: CudaGraphs = "auto",
     cache: bool | str | PathLike[str] = True,
     save: str = "all",
+    refittable: bool = False,
 ) -> TRTModule:
     """Convert an ONNX model to a TensorRT engine and return it as a module.
 
@@ -59,7 +60,7 @@ def from_onnx(
         model: A file's path, or its content. Weights in files of their own are found beside the file.
         shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
         precision: As for `trtconv.convert`; patterns are over the names of the model's nodes.
-        tf32, compute_capabilities, keep_network, cuda_graphs, cache, save: As for `trtconv.convert`.
+        tf32, compute_capabilities, keep_network, cuda_graphs, cache, save, refittable: As for `trtconv.convert`.
 
     Raises:
         BuildError: TensorRT's parser doesn't take the model; the message lists each error with its node.
@@ -73,6 +74,7 @@ def from_onnx(
     trt.load()
     check_flag("tf32", tf32)
     check_flag("keep_network", keep_network)
+    check_refittable(refittable, keep_network)
     check_cuda_graphs(cuda_graphs)
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
@@ -96,6 +98,7 @@ def from_onnx(
             source={"onnx": _name(model), **provenance_of(choice)},
             tf32=tf32,
             compute_capabilities=compute_capabilities,
+            refittable=refittable,
             keep_network=keep_network,
             store=Store.of(cache),
             owned=parsed,

@@ -41,6 +41,13 @@ def check_save(value: Any, keep_network: bool = True) -> None:
         raise ValueError('save="network" needs the network: leave out keep_network=False, or save "all"')
 
 
+def check_refittable(value: Any, keep_network: bool) -> None:
+    """Raise `ValueError` unless `value` says whether an engine takes new weights, which the network tells."""
+    check_flag("refittable", value)
+    if value and not keep_network:
+        raise ValueError("refittable=True needs the network, which tells the new weights: leave out keep_network=False")
+
+
 def check_compute_capabilities(given: Any) -> None:
     """Raise `ValueError` unless these are compute capabilities that the TensorRT in use builds for, or None."""
     if given is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +15,18 @@ from trtconv.reference import Graph, from_state, to_state
 FORMAT = 2
 READ = (1, 2)
 """The formats that can be read: in 2 parameters have their defaults, and weights may be stored by columns."""
+
+
+class Outdated(NamedTuple):
+    """Weights of a network that its engine doesn't have yet.
+
+    Attributes:
+        layers: The layers whose weights are others now.
+        tf32: What the engine was built with.
+    """
+
+    layers: tuple[str, ...]
+    tf32: bool
 
 
 @dataclasses.dataclass
@@ -29,6 +41,7 @@ class Segment:
         kernels: What TensorRT-RTX compiled of the engine for the GPU that it last ran on, a uint8 tensor; with it
             the engine is loaded many times faster there. None before a call.
         kernels_of: The TensorRT and the GPU that the kernels are for.
+        outdated: What the engine lacks of the network, and is given where it is loaded; None if it is built of it.
     """
 
     inputs: tuple[str, ...]
@@ -37,6 +50,7 @@ class Segment:
     graph: Graph | None
     kernels: torch.Tensor | None = None
     kernels_of: str = ""
+    outdated: Outdated | None = None
 
 
 @dataclasses.dataclass
@@ -63,6 +77,8 @@ class Plan:
                 state[f"segment_{number}.engine"] = segment.engine
             else:
                 entry["engine"] = None
+            if engines and segment.outdated is not None:
+                entry["outdated"] = segment.outdated
             if segment.graph is not None:
                 entry["graph"], weights = to_state(segment.graph)
                 state |= {f"segment_{number}.weights.{name}": value for name, value in weights.items()}
@@ -109,7 +125,8 @@ class Plan:
                 engine = _NO_ENGINE if is_left_out else state[f"segment_{number}.engine"]
                 kernels = state.get(f"segment_{number}.kernels")
                 names = tuple(entry["inputs"]), tuple(entry["outputs"])
-                segments.append(Segment(*names, engine, graph, kernels, str(entry.get("kernels_of", ""))))
+                outdated = _outdated(*entry["outdated"]) if entry.get("outdated") and graph is not None else None
+                segments.append(Segment(*names, engine, graph, kernels, str(entry.get("kernels_of", "")), outdated))
             plan = Plan(Signature.from_json(header["signature"]), tuple(segments), header["provenance"])
             _check(plan)
             return plan
@@ -169,6 +186,10 @@ class _Reading(Mapping[str, torch.Tensor]):
     def under(self, prefix: str) -> _Reading:
         """What stands under a prefix."""
         return _Reading(self._state, self._copies, self._read, prefix)
+
+
+def _outdated(layers: Sequence[str], tf32: bool) -> Outdated:
+    return Outdated(tuple(map(str, layers)), bool(tf32))
 
 
 _NO_ENGINE = torch.empty(0, dtype=torch.uint8)

@@ -136,6 +136,17 @@ def label(signature: Signature, index: int) -> str:
     return repr(place) if name in (place, f"input_{index}") else f"{place!r} (input {name!r} of the engine)"
 
 
+def ending_gradient(signature: Signature, tensors: Sequence[torch.Tensor]) -> str:
+    """What to say where an input requires a gradient; nothing where none does."""
+    place = next((index for index, tensor in enumerate(tensors) if tensor.requires_grad), None)
+    if place is None:
+        return ""
+    return (
+        f"{label(signature, place)} requires a gradient, which ends here: a converted module computes none. Train the "
+        "original module; to run this one, call it under torch.no_grad()"
+    )
+
+
 def _allowed(size: int | Range | str) -> str:
     if not isinstance(size, Range):
         return str(size)

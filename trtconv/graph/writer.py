@@ -32,7 +32,7 @@ class Written:
 
     builder: Any
     definition: Any
-    weights: list[torch.Tensor]
+    weights: list[torch.Tensor | None]
 
 
 def write(graph: Graph) -> Written:
@@ -59,7 +59,7 @@ class _Writer:
         self.definition = definition
         self.tensors: dict[str, Any] = {}
         self.constructs: dict[str, Any] = {}
-        self.weights: list[torch.Tensor] = []
+        self.weights: list[torch.Tensor | None] = []
         self._back_edges: list[tuple[Any, str]] = []
 
     def write(self) -> None:
@@ -122,12 +122,9 @@ class _Writer:
 
     def weights_of(self, value: torch.Tensor | None, dtype: DataType) -> Any:
         """The ``trt.Weights`` over a tensor's values, empty ones for None."""
-        if value is None or not value.numel():
-            return trt.Weights(data_type(dtype.name))
-        count = value.numel()
-        value = to_bytes(value.detach().cpu().contiguous(), dtype)
-        self.weights.append(value)
-        return trt.Weights(data_type(dtype.name), value.data_ptr(), count)
+        weights, memory = memory_of(value, dtype)
+        self.weights.append(memory)
+        return weights
 
     def name(self, tensor: Any, name: str) -> None:
         """Give a new tensor its name."""
@@ -159,6 +156,14 @@ class _Writer:
                 value = type(present).__members__[value]
             if present is None or (tuple(present) if isinstance(value, tuple) else present) != value:
                 setattr(added, name, value)
+
+
+def memory_of(value: torch.Tensor | None, dtype: DataType) -> tuple[Any, torch.Tensor | None]:
+    """The ``trt.Weights`` over a tensor's values, empty ones for None, and what has to live as long as they."""
+    if value is None or not value.numel():
+        return trt.Weights(data_type(dtype.name)), None
+    memory = to_bytes(value.detach().cpu().contiguous(), dtype)
+    return trt.Weights(data_type(dtype.name), memory.data_ptr(), value.numel()), memory
 
 
 def _present(added: Any, name: str) -> Any:

@@ -6,7 +6,7 @@ import atexit
 import functools
 import itertools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,6 +62,7 @@ class LoadedEngine:
         plan: The serialized engine.
         device: The CUDA device to run on.
         kernels: What `kernels` gave earlier for the same engine, TensorRT and GPU; what doesn't fit is left aside.
+        finish: What is done to the ``trt.ICudaEngine`` before it is used.
 
     Attributes:
         inputs, outputs: What it takes and returns, in order.
@@ -71,7 +72,13 @@ class LoadedEngine:
         EngineError: TensorRT doesn't load the engine here; with its own messages.
     """
 
-    def __init__(self, plan: bytes, device: torch.device, kernels: bytes | None = None) -> None:
+    def __init__(
+        self,
+        plan: bytes,
+        device: torch.device,
+        kernels: bytes | None = None,
+        finish: Callable[[Any], None] = lambda _: None,
+    ) -> None:
         self.device = device
         self.kernels_fit = False
         with alone(), cuda.on_device(device), collect_messages() as messages:
@@ -82,6 +89,7 @@ class LoadedEngine:
             self._cache: Any = None
             first = None
             if self._engine is not None:
+                finish(self._engine)
                 if trt.is_rtx():
                     self._configure(kernels)
                 first = self._create_context()

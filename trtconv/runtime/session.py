@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -16,6 +18,7 @@ from trtconv.runtime.cache import Store
 from trtconv.runtime.engine import Engine, LoadedEngine
 from trtconv.runtime.kernels import Kernels
 from trtconv.runtime.lane import Lane
+from trtconv.runtime.refitting import refit
 
 
 class Session:
@@ -119,7 +122,16 @@ def load_engine_of(segment: Segment, device: torch.device, store: Store | None) 
     """
     kernels = Kernels(segment, device, store) if trt.is_rtx() else None
     plan = Engine(segment.engine).serialize()
-    return EngineBackend(LoadedEngine(plan, device, kernels.load() if kernels else None), kernels)
+    finish = functools.partial(_bring_up_to_date, segment)
+    return EngineBackend(LoadedEngine(plan, device, kernels.load() if kernels else None, finish), kernels)
+
+
+def _bring_up_to_date(segment: Segment, engine: Any) -> None:
+    """Give a loaded engine the weights that its network has got since it was built."""
+    if segment.outdated is not None and segment.graph is not None:
+        from trtconv.passes import for_engine
+
+        refit(engine, for_engine(segment.graph, tf32=segment.outdated.tf32), segment.outdated.layers)
 
 
 def _backend(segment: Segment, device: torch.device, store: Store | None) -> Backend:
