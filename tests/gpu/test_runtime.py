@@ -292,6 +292,25 @@ def test_another_device(module, mode):
     check(module, converted, draw(2, 3, 16, 16))
 
 
+def test_engines_take_new_weights(module, recwarn):
+    try:
+        converted = trtconv.convert(module, draw(2, 3, 16, 16), tf32=False, refittable=True)
+    except trtconv.BuildError as error:
+        pytest.skip(f"no such engine is built here: {error}")
+    check(module, converted, draw(2, 3, 16, 16))
+    engine = converted.plan.segments[0].engine
+    for _ in range(2):
+        with torch.no_grad():
+            for weight in module.parameters():
+                weight.copy_(torch.rand_like(weight))
+        converted.update_weights(module)
+        for _ in range(3):  # without a graph, and with one
+            check(module, converted, draw(2, 3, 16, 16))
+        assert converted.plan.segments[0].engine is engine
+    assert converted.backend("cuda") == "tensorrt"
+    assert not [each for each in recwarn if "built again" in str(each.message)]
+
+
 def test_changing_shapes_take_no_more_and_more_memory(module, converted):
     def call(count):
         for number in range(count):
