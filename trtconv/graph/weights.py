@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 import torch
 
+from trtconv import tensorrt as trt
 from trtconv.graph.data import DataType
 
 # struct Weights of NvInfer.h: DataType type (int32); void const* values; int64_t count.
@@ -64,3 +65,12 @@ def to_bytes(values: torch.Tensor, dtype: DataType) -> torch.Tensor:
     if len(patterns) % 2:
         patterns = torch.cat((patterns, patterns.new_zeros(1)))
     return (patterns[0::2] | patterns[1::2] << 4).contiguous()
+
+
+def memory_of(value: torch.Tensor | None, dtype: DataType) -> tuple[Any, torch.Tensor | None]:
+    """The ``trt.Weights`` over a tensor's values, empty ones for None, and what has to live as long as they."""
+    kind = trt.DataType.__members__[dtype.name]
+    if value is None or not value.numel():
+        return trt.Weights(kind), None
+    memory = to_bytes(value.detach().cpu().contiguous(), dtype)
+    return trt.Weights(kind, memory.data_ptr(), value.numel()), memory

@@ -16,7 +16,7 @@ from trtconv import tensorrt as trt
 from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.order import in_order
 from trtconv.graph.reader import ATTRIBUTES
-from trtconv.graph.weights import to_bytes
+from trtconv.graph.weights import memory_of
 from trtconv.tensorrt.logger import logger
 
 
@@ -156,14 +156,6 @@ class _Writer:
                 value = type(present).__members__[value]
             if present is None or (tuple(present) if isinstance(value, tuple) else present) != value:
                 setattr(added, name, value)
-
-
-def memory_of(value: torch.Tensor | None, dtype: DataType) -> tuple[Any, torch.Tensor | None]:
-    """The ``trt.Weights`` over a tensor's values, empty ones for None, and what has to live as long as they."""
-    if value is None or not value.numel():
-        return trt.Weights(data_type(dtype.name)), None
-    memory = to_bytes(value.detach().cpu().contiguous(), dtype)
-    return trt.Weights(data_type(dtype.name), memory.data_ptr(), value.numel()), memory
 
 
 def _present(added: Any, name: str) -> Any:

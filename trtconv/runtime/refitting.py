@@ -11,7 +11,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.errors import EngineError
 from trtconv.graph.data import Graph, Layer, Live
-from trtconv.graph.writer import memory_of
+from trtconv.graph.weights import memory_of
 from trtconv.tensorrt.logger import collect_messages, logger
 
 _ROLES: Mapping[str, Mapping[str, str]] = {
