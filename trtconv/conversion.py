@@ -158,7 +158,7 @@ def convert(
         signature = _signature(parameters, arguments, captured, names, out_names)
         calls = len(trace.calls)
         with alone(), collect_messages() as messages, default_device("cpu"), recorder.watching():
-            graph = emit(trace, names, out_names, messages)
+            graph = emit(trace, names, out_names, messages, captured.returned)
         graph = recorder.with_recipes(graph)
     del captured, trace, recorder  # the graph has what it needs of their weights
     with alone(), collect_messages(), default_device("cpu"):

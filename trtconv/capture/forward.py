@@ -16,6 +16,7 @@ from trtconv.capture.agreement import check_agreement
 from trtconv.capture.quiet import quiet
 from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
+from trtconv.capture.returned import Returned
 from trtconv.capture.session import Session
 from trtconv.capture.trace import Call, Origin, Trace, live_calls
 from trtconv.errors import CaptureError, ConversionError
@@ -38,12 +39,14 @@ class Captured:
         result: The result, nested as the module returned it; its tensors are the first of `trace.outputs`.
         written_inputs: The places, among the inputs, of those that the forward pass writes to.
         ranges: The range of each sympy symbol in the trace's sizes: the size is the symbol times `multiple_of`.
+        returned: What each torch function gave that the code called, in order.
     """
 
     trace: Trace
     result: Structure
     written_inputs: tuple[int, ...]
     ranges: Mapping[Any, Range]
+    returned: Sequence[Returned] = ()
 
 
 @quiet()
@@ -163,7 +166,8 @@ class _Run:
         calls = [constants.settled_call(call) for call in self.live_calls()]
         trace = Trace(self.inputs, [constants.settled(tensor) for tensor in self.outputs], calls)
         symbols = self.session.symbols
-        return Captured(trace, self.result, self.written, symbols.ranges if symbols else {})
+        ranges = symbols.ranges if symbols else {}
+        return Captured(trace, self.result, self.written, ranges, self.session.returned.calls)
 
 
 def _run(

@@ -26,6 +26,7 @@ from trtconv.capture.origin import OriginFinder
 from trtconv.capture.own_functions import intercepted, is_own, is_seen
 from trtconv.capture.packed import PackedSequences
 from trtconv.capture.picked import PickedElements
+from trtconv.capture.returned import NotingResults
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS, fake_like
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
@@ -85,7 +86,8 @@ class Session:
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
-        self._function_level = FunctionLevel(self._handle)
+        self.returned = NotingResults(self._handle, self._origins.find, self.value_of, self._depends_on_input)
+        self._function_level = FunctionLevel(self.returned)
         self._stack = ExitStack()
 
     def __enter__(self) -> Session:
@@ -114,7 +116,7 @@ class Session:
         def handler(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if func in eager:
                 return eager[func](*args, **kwargs)
-            return self._handle(self._function_level, func, args, kwargs)
+            return self.returned(self._function_level, func, args, kwargs)
 
         functions = [function for function in (*own_functions, *self._rewritten, *eager) if is_own(function)]
         with exporting(), self._function_level, intercepted(functions, handler):

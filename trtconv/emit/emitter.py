@@ -16,13 +16,23 @@ from trtconv.calling.structure import map_leaves
 from trtconv.capture.names import canonical_name
 from trtconv.capture.reasons import reason
 from trtconv.capture.recorder import current
-from trtconv.capture.trace import Call, Trace, bind, describe, is_activation, map_tensors, tensors_in
+from trtconv.capture.returned import Returned
+from trtconv.capture.trace import (
+    Call,
+    Origin,
+    Trace,
+    bind,
+    describe,
+    is_activation,
+    map_tensors,
+    tensors_in,
+)
 from trtconv.dtypes import BYTES, name_of, to_trt
 from trtconv.emit import registry
 from trtconv.emit.network import Network
 from trtconv.emit.registry import Converter
 from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentError, UnsupportedCallsError
-from trtconv.graph.data import Graph
+from trtconv.graph.data import Graph, Site
 from trtconv.shortened import raised_at
 from trtconv.sizes import Size, expression, is_static, settled
 from trtconv.tensorrt.logger import Messages
@@ -33,10 +43,11 @@ def emit(
     input_names: Sequence[str],
     output_names: Sequence[str],
     messages: Messages,
+    returned: Sequence[Returned] = (),
 ) -> Graph:
     """Convert each call of a trace and return the network with its inputs and outputs named.
 
-    `messages` is an open collector of TensorRT's messages.
+    `messages` is an open collector of TensorRT's messages. `returned` says what the model's own calls gave.
 
     Raises:
         UnsupportedCallsError: calls have no converter; the message lists all of them.
@@ -61,7 +72,20 @@ def emit(
             _convert(network, call)
         _check_complete(network, call, readers, trace.outputs)
     _mark_outputs(network, trace, output_names)
-    return network.graph()
+    graph = network.graph()
+    return dataclasses.replace(graph, sites=tuple(_sites(network, returned, graph)))
+
+
+def _sites(network: Network, returned: Sequence[Returned], graph: Graph) -> Iterator[Site]:
+    """The model's calls, with the tensors that carry their results."""
+    numbers: Counter[Origin] = Counter()
+    for call in returned:
+        bound = [None if value is None else network.bound(value) for value in call.tensors]
+        names = [None if tensor is None else tensor.name for tensor in bound]
+        tensors = tuple(name if name in graph.tensors else None for name in names)
+        if any(tensors):
+            yield Site(call.origin, numbers[call.origin], tensors)
+        numbers[call.origin] += 1
 
 
 @contextmanager

@@ -119,6 +119,18 @@ class Layer:
         return f"layer {self.name!r} ({self.type})"
 
 
+class Site(NamedTuple):
+    """A call of a torch function in the model's forward pass, as its user wrote it.
+
+    ``number`` counts the calls of that function at that place, from 0. ``tensors`` are the names of those that carry
+    the call's results, in order, None for what the network doesn't have.
+    """
+
+    origin: Origin
+    number: int
+    tensors: tuple[str | None, ...]
+
+
 @dataclass(frozen=True)
 class Graph:
     """A network: its layers in the order of the definition, which need not be a topological one.
@@ -127,7 +139,8 @@ class Graph:
     the shapes of those with dynamic dimensions, as far as they are known to follow from the inputs' sizes: a number,
     or an expression such as "s0 // 2 + 1", in which a symbol is what the inputs' own sizes say that it is.
     ``program`` computes weights of those of the model, where that is known. ``notes`` has, by the names of layers, why
-    these compute in the types that they do, where a pass has chosen them.
+    these compute in the types that they do, where a pass has chosen them. ``sites`` say which tensors are results of
+    the model's calls, in the order of the calls; passes may have left none of a site's tensors.
     """
 
     inputs: tuple[str, ...]
@@ -137,6 +150,7 @@ class Graph:
     sizes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     program: Program | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
+    sites: tuple[Site, ...] = ()
 
     def weights(self) -> Iterator[torch.Tensor]:
         """The weights of all layers."""

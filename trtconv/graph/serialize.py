@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trtconv.graph import recipes
-from trtconv.graph.data import DataType, Graph, Layer, Live, TensorType
+from trtconv.graph.data import DataType, Graph, Layer, Live, Site, TensorType
 from trtconv.graph.schema import check_layer
 from trtconv.places import Origin
 
@@ -34,6 +34,7 @@ def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
         origin = layer.origin and origins.setdefault(layer.origin, len(origins))
         made_of = {name: recipes.encode(part) for name, part in layer.recipes.items()}
         layers.append([layer.name, layer.type, attributes, layer.inputs, layer.outputs, origin, made_of])
+    sites = [[origins.setdefault(each.origin, len(origins)), each.number, each.tensors] for each in graph.sites]
     text = json.dumps(
         {
             "format": _FORMAT,
@@ -44,6 +45,7 @@ def to_state(graph: Graph) -> tuple[str, dict[str, torch.Tensor]]:
             "layers": layers,
             "origins": [dataclasses.astuple(origin.elsewhere()) for origin in origins],
             "sizes": graph.sizes,
+            "sites": sites,
             "program": graph.program and recipes.to_json(graph.program, tensors),
             "notes": _by_text(graph.notes),
         }
@@ -77,6 +79,7 @@ def from_state(text: str, tensors: Mapping[str, torch.Tensor]) -> Graph:
             {name: _expressions(sizes) for name, sizes in state.get("sizes", {}).items()},
             program and recipes.from_json(program, tensors),
             {_text(name): text for text, names in state.get("notes", {}).items() for name in names},
+            tuple(_site(origins[origin], *rest) for origin, *rest in state.get("sites", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"the state of a graph is damaged: {type(error).__name__}: {error}") from error
@@ -124,6 +127,10 @@ def _origin(module: Any, file: Any, line: Any, function: Any, caller: Any) -> Or
     return Origin(
         _text(module), _text(file), int(line), _text(function), None if caller is None else (caller[0], caller[1])
     )
+
+
+def _site(origin: Origin, number: Any, names: Any) -> Site:
+    return Site(origin, int(number), tuple(None if name is None else _text(name) for name in names))
 
 
 def _expressions(sizes: Any) -> tuple[int | str, ...]:
