@@ -144,7 +144,7 @@ def _outcome(module: Sample) -> tuple[str, str]:
     except Exception as error:  # whatever it is, it is what this script looks for
         return BROKEN, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     joined = join(comparisons)
-    return (RIGHT, "") if joined.correct else (WRONG, str(joined).replace("\n", "; "))
+    return (RIGHT, "") if joined.correct else (WRONG, "; ".join(map(str, joined.outputs)))
 
 
 def _not_counted(module: Sample) -> str:

@@ -13,7 +13,7 @@ _HEAD = """# Coverage
 
 **Correct** means: the largest error against PyTorch in float64 is at most twice the error of PyTorch's own
 float32 against it, plus one unit in the last place of the largest value; the same holds in each slice along an axis,
-measured by the slice's own largest value (`trtconv.inspect.comparison.Slices` says how much PyTorch's error counts
+measured by the slice's own largest value (`trtconv.inspect.Slices` says how much PyTorch's error counts
 there); infinities and NaNs stand where PyTorch has them. Of several outputs the one that comes nearest to its limit is
 shown. Weights are random unless the name says otherwise.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from trtconv.inspect.comparison import Comparison, Measure, OutputComparison, Slices, compare, compare_tensors, join
+from trtconv.inspect.comparison import Comparison, compare, join
+from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
 
-__all__ = ["Comparison", "Measure", "OutputComparison", "Slices", "compare", "compare_tensors", "join"]
+__all__ = ["Comparison", "Distance", "Measure", "OutputComparison", "Slices", "compare", "compare_tensors", "join"]

@@ -1,180 +1,154 @@
-"""Comparing a converted module with the module it came from.
-
-The measure is the float64 result of PyTorch. PyTorch in the module's own dtype differs from it by rounding; a converted
-module is correct if
-
-- infinities and NaNs stand exactly where PyTorch has them in that dtype, and integers and truth values are equal,
-- it differs by at most twice as much as PyTorch, plus one unit in the last place of the largest magnitude,
-- and so it does in each slice along an axis (each channel, each row), measured by the slice's own largest magnitude:
-  small channels count as much as large ones. See `Slices` for what is PyTorch's error there.
-"""
+"""Comparing a converted module with the module it came from: its results, and call by call where an error begins."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
+import html
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trtconv.calling.structure import map_leaves, take_apart
 from trtconv.dtypes import name_of
+from trtconv.inspect.oracle import LUCK, OutputComparison, compare_tensors, join_outputs
+from trtconv.inspect.table import Table
 
-LUCK = 4.0
-"""By so much PyTorch's error in one slice may be small by chance, however large the slice: one number may decide it."""
-CHANCE = 1e-6
-"""The probability that some slice of a tensor is called wrong by chance alone."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-    """Errors against float64, all in one unit of measure.
-
-    Attributes:
-        error: Largest absolute difference of the converted module.
-        torch_error: Largest absolute difference of PyTorch in the module's dtype.
-        unit: One unit in the last place of the largest magnitude, in the output's dtype.
-    """
-
-    error: float = 0.0
-    torch_error: float = 0.0
-    unit: float = 0.0
-
-    @property
-    def allowed(self) -> float:
-        """The largest error that counts as correct."""
-        return 2 * self.torch_error + self.unit
-
-    @property
-    def share(self) -> float:
-        """The error's share of what is allowed; above 1 it is wrong."""
-        if self.error == 0.0:
-            return 0.0
-        return self.error / self.allowed if self.allowed else math.inf
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Slices:
-    """Errors in each slice along an axis, against float64.
-
-    A slice may be badly conditioned, so PyTorch's error in that slice counts. PyTorch may have been lucky there, so its
-    usual error counts too, relative to a slice's largest magnitude, and either counts `LUCK`-fold. Its worst slice is
-    the limit of all.
-
-    Of n numbers spread evenly all are below 1/k of the largest possible with the probability k^-n. So in slices of few
-    numbers PyTorch's error may be small by chance, and so may the largest magnitude, to which the converted module's
-    error is relative; both are smaller by k with the probability k^-2n. PyTorch's error is raised by the k at which
-    some slice of the tensor would be called wrong with the probability `CHANCE`.
-
-    Attributes:
-        error, torch_error: Largest absolute difference in each slice, of the converted module and of PyTorch.
-        magnitude: Largest magnitude in each slice.
-        count: Numbers in a slice, in all calls together.
-        dtype: The output's dtype.
-    """
-
-    error: torch.Tensor
-    torch_error: torch.Tensor
-    magnitude: torch.Tensor
-    count: int
-    dtype: torch.dtype
-
-    @property
-    def worst(self) -> Measure:
-        """The slice nearest to what is allowed, or farthest beyond, its largest magnitude as the unit of measure.
-
-        Slices without any number in the dtype's normal range have too few digits to be measured by themselves.
-        """
-        normal = self.magnitude >= torch.finfo(self.dtype).tiny
-        if not normal.any():
-            return Measure()
-        magnitude = self.magnitude[normal]
-        error, own = self.error[normal] / magnitude, self.torch_error[normal] / magnitude
-        unit = _units(magnitude, self.dtype) / magnitude
-        usual = float(own[own > 0].median()) if own.any() else 0.0
-        luck = (len(error) / CHANCE) ** (0.5 / self.count)
-        limit = (max(LUCK, luck) * own.clamp(min=usual)).clamp(max=luck * float(own.max()))
-        place = (error / (2 * limit + unit)).argmax()
-        return Measure(float(error[place]), float(limit[place]), float(unit[place]))
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputComparison:
-    """One output tensor against float64.
-
-    Attributes:
-        dtype, shape: Of the converted module's output.
-        whole: Of the numbers as they are.
-        slices: Of the slices along each axis, by the axis and its size.
-        problem: Why the output is wrong whatever the numbers say (another shape or dtype, NaN where
-            PyTorch has none, another integer); "" if nothing.
-    """
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    whole: Measure = Measure()
-    slices: Mapping[tuple[int, int], Slices] = dataclasses.field(default_factory=dict)
-    problem: str = ""
-
-    @property
-    def error(self) -> float:
-        """Largest absolute difference of the converted module from float64."""
-        return self.whole.error
-
-    @property
-    def torch_error(self) -> float:
-        """Largest absolute difference of PyTorch in the module's dtype from float64."""
-        return self.whole.torch_error
-
-    @functools.cached_property
-    def measures(self) -> Mapping[int | None, Measure]:
-        """The measure of the whole, at None, and that of the worst slice along each axis."""
-        measures: dict[int | None, Measure] = {None: self.whole}
-        for (axis, _), slices in self.slices.items():
-            measures[axis] = max(measures.get(axis, Measure()), slices.worst, key=_share)
-        return measures
-
-    @property
-    def worst(self) -> Measure:
-        """The measure that is nearest to what is allowed, or farthest beyond."""
-        return max(self.measures.values(), key=_share)
-
-    @property
-    def correct(self) -> bool:
-        """Whether the output is as right as PyTorch's own."""
-        return not self.problem and self.worst.share <= 1
-
-    def __str__(self) -> str:
-        axis = None if self.correct else max(self.measures, key=lambda axis: self.measures[axis].share)
-        shown = self.measures[axis]
-        where, most = ("", "") if axis is None else (f" of a slice's largest, along axis {axis}", "at most ")
-        verdict = "correct" if self.correct else f"WRONG{self.problem and ': ' + self.problem}"
-        return (
-            f"{name_of(self.dtype)}{list(self.shape)}: error {shown.error:.3g}{where}, PyTorch's own "
-            f"{most}{shown.torch_error:.3g}, allowed {shown.allowed:.3g}: {verdict}"
-        )
-
-
-def _share(measure: Measure) -> float:
-    return measure.share
+if TYPE_CHECKING:  # a comparison of outputs alone doesn't take what captures forward passes
+    from trtconv.inspect.calls import CallComparison, Calls
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """All output tensors of one call."""
+    """All output tensors of one call of a module, and with `layers=True` the calls of its own code.
+
+    It prints as tables, in notebooks too; `plot` draws where an error begins.
+
+    Attributes:
+        outputs: The output tensors, in order.
+        calls: The calls of torch functions in the module's code, in order.
+        missing: How many calls the network has of which PyTorch made none when it was compared.
+    """
 
     outputs: tuple[OutputComparison, ...]
+    calls: tuple[CallComparison, ...] = ()
+    missing: int = 0
 
     @property
     def correct(self) -> bool:
         """Whether all outputs are."""
         return all(output.correct for output in self.outputs)
 
+    @property
+    def begins(self) -> CallComparison | None:
+        """The call where an error begins: the first that is wrong. None if there is none.
+
+        Of hundreds of calls one may be a little beyond what is allowed by chance. That isn't where an error begins that
+        others are far beyond, and isn't an error where the outputs are correct.
+        """
+        worst = max((call.share for call in self.calls), default=0.0)
+        least = LUCK if self.correct else max(1.0, min(LUCK, math.sqrt(worst)))
+        return next((call for call in self.calls if call.share > least), None)
+
+    def table(self) -> Table:
+        """Each output's distance from float64, and below it PyTorch's."""
+        rows = [
+            row
+            for place, output in enumerate(self.outputs)
+            for row in (_row(f"output {place}", output), _row_of_torch(output))
+        ]
+        wrong = frozenset(2 * place for place, output in enumerate(self.outputs) if not output.correct)
+        return Table(_HEADERS, rows, wrong)
+
+    def call_table(self) -> Table:
+        """Each call's largest error, beside PyTorch's."""
+        pairs = [(place, call, output) for place, call in enumerate(self.calls) for output in call.outputs]
+        wrong = frozenset(row for row, (_, _, output) in enumerate(pairs) if output.share > LUCK)
+        return Table(_CALL_HEADERS, [_call_row(*each) for each in pairs], wrong)
+
+    def _remarks(self) -> list[str]:
+        if not self.calls:
+            return []
+        begins, worst = self.begins, max(call.share for call in self.calls)
+        if begins is not None:
+            found = f"The error begins at {begins}."
+        elif not self.correct:
+            found = "No call is wrong; the error comes after them, or in what lies between them."
+        elif worst > 1:
+            found = f"The outputs are correct; by chance a call reaches {worst:.2g} times what is allowed."
+        else:
+            found = "Every call is correct."
+        lost = f"{self.missing} calls of the network weren't made when it was compared, and aren't in the table."
+        return [found, lost] if self.missing else [found]
+
     def __str__(self) -> str:
-        return "\n".join(f"output {index}: {output}" for index, output in enumerate(self.outputs))
+        tables = [self.table(), self.call_table()] if self.calls else [self.table()]
+        return "\n\n".join([*map(str, tables), *self._remarks()])
+
+    def _repr_html_(self) -> str:
+        tables = [self.table(), self.call_table()] if self.calls else [self.table()]
+        remarks = (f"<p>{html.escape(each)}</p>" for each in self._remarks())
+        return "".join([*(each._repr_html_() for each in tables), *remarks])
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the relative error of each call, the converted module's and PyTorch's, and where the error begins.
+
+        Args:
+            axes: The matplotlib axes to draw on; by default those of a new figure.
+
+        Returns: The axes.
+
+        Raises:
+            ImportError: matplotlib isn't installed.
+            ValueError: no calls were compared.
+        """
+        from trtconv.inspect.plot import plot_calls
+
+        return plot_calls(self, axes)
+
+
+_HEADERS = ("", "tensor", "largest error", "mean", "relative", "1 - cosine", "units", "verdict")
+_CALL_HEADERS = ("call", "function", "module", "line", "tensor", "error", "PyTorch's", "of allowed", "verdict")
+
+
+def _row(name: str, output: OutputComparison) -> list[str]:
+    return [name, _tensor(output), *_numbers(output, output.distance), _verdict(output)]
+
+
+def _row_of_torch(output: OutputComparison) -> list[str]:
+    dtype = name_of(output.torch_dtype or output.dtype)
+    return ["", f"PyTorch's {dtype}", *_numbers(output, output.torch_distance), ""]
+
+
+def _numbers(output: OutputComparison, distance: Any) -> list[str]:
+    if not output.slices and not output.whole.unit:
+        return [""] * 5  # integers, or another shape
+    values = (distance.largest, distance.mean, distance.relative, max(0.0, 1 - distance.cosine))
+    return [*(f"{value:.2g}" for value in values), f"{distance.largest / output.whole.unit:.1f}"]
+
+
+def _verdict(output: OutputComparison) -> str:
+    if output.problem:
+        return f"WRONG: {output.problem}"
+    share = f"{output.share:.2g} of what is allowed"
+    if output.correct:
+        return f"correct: {share}"
+    axis = output.worst_axis
+    return f"WRONG: {share}" + ("" if axis is None else f", of a slice's largest, along axis {axis}")
+
+
+def _tensor(output: OutputComparison) -> str:
+    return f"{name_of(output.dtype)}{list(output.shape)}"
+
+
+def _call_row(place: int, call: CallComparison, output: OutputComparison) -> list[str]:
+    file, line = call.origin.caller or (call.origin.file, call.origin.line)
+    numbers = [f"{value:.2g}" for value in (output.error, output.torch_error, output.share)]
+    where = f"{file.rpartition('/')[2]}:{line}"
+    verdict = "" if output.correct else output.problem or ("WRONG" if output.share > LUCK else "beyond")
+    return [str(place), call.origin.function, call.origin.module, where, _tensor(output), *numbers, verdict]
 
 
 def join(comparisons: Sequence[Comparison]) -> Comparison:
@@ -187,27 +161,16 @@ def join(comparisons: Sequence[Comparison]) -> Comparison:
     """
     if not comparisons:
         raise ValueError("there are no comparisons to join")
-    return Comparison(tuple(map(_join_outputs, zip(*(each.outputs for each in comparisons), strict=True))))
-
-
-def _join_outputs(outputs: Sequence[OutputComparison]) -> OutputComparison:
-    axes = dict.fromkeys(axis for output in outputs for axis in output.slices)
-    return dataclasses.replace(
-        outputs[0],
-        whole=Measure(
-            *(max(getattr(output.whole, field.name) for output in outputs) for field in dataclasses.fields(Measure))
-        ),
-        slices={axis: _join_slices([o.slices[axis] for o in outputs if axis in o.slices]) for axis in axes},
-        problem=next((output.problem for output in outputs if output.problem), ""),
+    calls = zip(*(each.calls for each in comparisons), strict=True)
+    return Comparison(
+        _joined(comparisons),
+        tuple(dataclasses.replace(same[0], outputs=_joined(same)) for same in calls),
+        max(each.missing for each in comparisons),
     )
 
 
-def _join_slices(several: Sequence[Slices]) -> Slices:
-    def largest(name: str) -> torch.Tensor:
-        return torch.stack([getattr(slices, name) for slices in several]).amax(0)
-
-    count = sum(slices.count for slices in several)
-    return Slices(largest("error"), largest("torch_error"), largest("magnitude"), count, several[0].dtype)
+def _joined(several: Sequence[Comparison | CallComparison]) -> tuple[OutputComparison, ...]:
+    return tuple(map(join_outputs, zip(*(each.outputs for each in several), strict=True)))
 
 
 def compare(
@@ -215,6 +178,9 @@ def compare(
     converted: Callable[..., Any],
     args: tuple[Any, ...] | list[Any] | torch.Tensor,
     kwargs: Mapping[str, Any] | None = None,
+    *,
+    layers: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Comparison:
     """Run a module in float64, as it is, and converted, on the same inputs, and compare.
 
@@ -223,31 +189,79 @@ def compare(
         converted: What `trtconv.convert` returned for it.
         args, kwargs: The inputs; a single tensor may stand for a tuple of one. Use others than those of the
             conversion.
+        layers: Compare the result of each call of a torch function in the module's code too, with what the network
+            has there. Where an engine runs, a second one is built that gives all of them; it merges fewer layers
+            than the first, so that an error may be in one of them only: `bisect` looks at the engine as it is. All
+            results are held in memory, in each dtype.
+        dtype: A lower dtype whose error in PyTorch counts as PyTorch's own. By default that which the module was
+            converted to compute in by `precision=`; the module's own dtype where that is "fp32" or wasn't given.
 
     Raises:
-        ValueError: the results are nested differently.
+        ValueError: the results are nested differently, or the network doesn't say which calls it comes from (an ONNX
+            model, or `keep_network=False`).
     """
     args = (args,) if isinstance(args, torch.Tensor) else tuple(args)
     kwargs = dict(kwargs or {})
-    reference = copy.deepcopy(module).double()
+    dtype = dtype or _computes_in(converted)
+    calls = _calls_of(converted) if layers else None
+    precise = _Run.of(copy.deepcopy(module).double(), _cast((args, kwargs), torch.float64), calls)
+    lower = _Run.of(copy.deepcopy(module).to(dtype), _cast((args, kwargs), dtype), calls) if dtype else None
+    own = _Run.of(module, _copies((args, kwargs)), calls)
     with torch.no_grad():
-        precise = reference(*_to_double(args), **_to_double(kwargs))
-        own = module(*_copies(args), **_copies(kwargs))
         result = converted(*_copies(args), **_copies(kwargs))
-    (precise_leaves, _), (own_leaves, expected), (leaves, nesting) = map(take_apart, (precise, own, result))
-    if nesting != expected:
-        raise ValueError(f"the converted module returns {nesting}, the module {expected}")
-    triples = zip(precise_leaves, own_leaves, leaves, strict=True)
-    return Comparison(tuple(compare_tensors(*triple) for triple in triples if isinstance(triple[1], torch.Tensor)))
+    leaves, nesting = take_apart(result)
+    if nesting != own.nesting:
+        raise ValueError(f"the converted module returns {nesting}, the module {own.nesting}")
+    rows = zip(precise.leaves, own.leaves, leaves, lower.leaves if lower else [None] * len(leaves), strict=True)
+    outputs = tuple(compare_tensors(*row) for row in rows if isinstance(row[1], torch.Tensor))
+    if calls is None:
+        return Comparison(outputs)
+    runs = [run and run.sites for run in (precise, own, lower)]
+    return Comparison(outputs, *calls.compared(*_copies((args, kwargs)), *runs))
 
 
-def _to_double(structure: Any) -> Any:
-    def precise(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.is_complex():
-            return tensor.to(torch.complex128)
-        return tensor.double() if tensor.is_floating_point() else tensor.clone()
+def _calls_of(converted: Any) -> Calls:
+    from trtconv.inspect.calls import Calls
 
-    return _map_tensors(precise, structure)
+    return Calls(converted)
+
+
+@dataclasses.dataclass
+class _Run:
+    """What a module gave: the leaves of its result, their nesting, and where they are asked for, its code's calls."""
+
+    leaves: list[Any]
+    nesting: Any
+    sites: Any
+
+    @staticmethod
+    def of(module: torch.nn.Module, call: tuple[tuple[Any, ...], dict[str, Any]], calls: Calls | None) -> _Run:
+        args, kwargs = call
+        sites = None if calls is None else calls.recorded(module)
+        with torch.no_grad():
+            result = module(*args, **kwargs) if sites is None else sites.run(args, kwargs)
+        return _Run(*take_apart(result), sites)
+
+
+def _computes_in(converted: Any) -> torch.dtype | None:
+    """The lowest dtype that `precision=` made a network compute in; None for a module's own."""
+    plan = getattr(converted, "plan", None)
+    if plan is None or plan.provenance.get("precision") is None:
+        return None
+    graphs = [segment.graph for segment in plan.segments if segment.graph is not None]
+    types = {kind.dtype.carrier for graph in graphs for kind in graph.tensors.values()}
+    return next((dtype for dtype in (torch.bfloat16, torch.float16) if dtype in types), None)
+
+
+def _cast(structure: Any, dtype: torch.dtype) -> Any:
+    """Copies of the tensors, floats in another dtype and complex numbers in that of two such parts."""
+    complex_dtype = dtype.to_complex() if dtype is not torch.bfloat16 else torch.complex64
+
+    def cast(tensor: torch.Tensor) -> torch.Tensor:
+        kind = complex_dtype if tensor.is_complex() else dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(kind, copy=True)
+
+    return _map_tensors(cast, structure)
 
 
 def _copies(structure: Any) -> Any:
@@ -256,55 +270,3 @@ def _copies(structure: Any) -> Any:
 
 def _map_tensors(function: Callable[[torch.Tensor], torch.Tensor], structure: Any) -> Any:
     return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, structure)
-
-
-def compare_tensors(precise: torch.Tensor, own: torch.Tensor, result: Any) -> OutputComparison:
-    """Compare one output of a converted module with that of the module, both measured by the float64 one."""
-    dtype, shape = getattr(result, "dtype", None), tuple(getattr(result, "shape", ()))
-    if dtype is not own.dtype or shape != tuple(own.shape):
-        expected = f"{name_of(own.dtype)}{list(own.shape)}"
-        return OutputComparison(dtype or own.dtype, shape, problem=f"PyTorch returns {expected}")
-    if own.is_complex():
-        return compare_tensors(*(torch.view_as_real(each.resolve_conj()) for each in (precise, own, result)))
-    if not own.is_floating_point():
-        differing = int((own != result).sum())
-        problem = f"{differing} of {own.numel()} values differ" if differing else ""
-        return OutputComparison(own.dtype, shape, problem=problem)
-    finite = own.isfinite()
-    # Compared among themselves: an infinity equals only that of its sign, and NaN isn't equal to anything.
-    unlike = (own.isnan() != result.isnan()) | (finite != result.isfinite()) | (own.isinf() & (own != result))
-    if unlike.any():
-        problem = f"{int(unlike.sum())} of {own.numel()} values are infinite or NaN otherwise than PyTorch's"
-        return OutputComparison(own.dtype, shape, problem=problem)
-    # Where only float64 has no number (the root of a difference that is 0 in fewer digits), PyTorch's is the measure.
-    wide = torch.where(finite & ~precise.isfinite(), own.double(), precise)
-    if finite.any() and not (finite & precise.isfinite()).any():
-        return OutputComparison(own.dtype, shape, problem="float64 has no finite number where PyTorch's dtype has some")
-    magnitudes, errors, own_errors = (
-        torch.where(finite, values, 0.0).abs() for values in (wide, result.double() - wide, own.double() - wide)
-    )
-    whole = Measure(_largest(errors), _largest(own_errors), _unit(_largest(magnitudes), own.dtype))
-    slices = {}
-    for axis, size in enumerate(shape):
-        if size > 1 and own.numel():
-            error, own_error, magnitude = (
-                values.movedim(axis, 0).reshape(size, -1).amax(1) for values in (errors, own_errors, magnitudes)
-            )
-            slices[axis, size] = Slices(error, own_error, magnitude, own.numel() // size, own.dtype)
-    return OutputComparison(own.dtype, shape, whole, slices)
-
-
-def _largest(values: torch.Tensor) -> float:
-    return float(values.max()) if values.numel() else 0.0
-
-
-def _unit(value: float, dtype: torch.dtype) -> float:
-    """One unit in the last place of a value."""
-    return float(_units(torch.tensor(value, dtype=torch.float64), dtype))
-
-
-def _units(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """One unit in the last place of each value, which is float64."""
-    limits = torch.finfo(dtype)
-    exponents = torch.frexp(values.clamp(min=limits.tiny)).exponent
-    return torch.ldexp(torch.full_like(values, limits.eps), exponents - 1)
