@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trtconv.calling.signature import TensorSpec
-from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, static_io, turns
+from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, state, static_io, turns
 from trtconv.runtime.kernels import Kernels
 
 
@@ -53,6 +53,12 @@ class Gpu:
 
     def wait_for(self, stream, other):
         self.waits.append((stream, other))
+
+    def copy(self, target, source, stream):
+        work = [] if self.recorded is None else self.recorded
+        work.append(lambda: target.copy_(source))
+        if self.recorded is None:
+            work[0]()
 
     def current_device(self):
         return None
@@ -204,7 +210,7 @@ def install(monkeypatch):
     turns._takes_turns.cache_clear()
     turns._turns.cache_clear()
     engine = Engine(gpu)
-    for module in (backend, calls, kernels, lane, static_io, turns):
+    for module in (backend, calls, kernels, lane, state, static_io, turns):
         monkeypatch.setattr(module, "cuda", gpu)
     monkeypatch.setattr(
         session, "_backend", lambda segment, device, store: EngineBackend(engine, Kernels(segment, device, store))

@@ -78,14 +78,14 @@ def build_plan(
     count = len(built.layers)
     if any(layer.type in PLUGIN_TYPES for layer in built.layers):
         store = None  # what a plugin does isn't in the graph
-    key = "" if store is None else _key(built, signature.inputs, tf32, compute_capabilities, refittable)
+    key = "" if store is None else _key(built, signature.taken, tf32, compute_capabilities, refittable)
     kept = None if store is None else store.load("engine", key)
     if kept is not None:
         engine = torch.frombuffer(bytearray(kept), dtype=torch.uint8)
     else:
         engine = build(
             built,
-            signature.inputs,
+            signature.taken,
             messages,
             file.release,
             tf32=tf32,
@@ -101,7 +101,7 @@ def build_plan(
         copy_weights(graph.layers, file.release)
     return_freed_memory()
     segment = Segment(
-        tuple(spec.name for spec in signature.inputs),
+        tuple(spec.name for spec in signature.taken),
         tuple(spec.name for spec in signature.outputs),
         engine,
         graph if keep_network else None,

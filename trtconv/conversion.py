@@ -16,6 +16,7 @@ from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.calling.structure import Structure
 from trtconv.capture import capture
 from trtconv.capture.forward import Captured
+from trtconv.capture.kept import kept_buffers
 from trtconv.capture.recorder import recording
 from trtconv.capture.source import module_of, plain_inputs
 from trtconv.capture.trace import is_plain
@@ -35,6 +36,7 @@ from trtconv.options import (
 )
 from trtconv.passes import run_graph_passes, run_trace_passes
 from trtconv.passes.precision_choice import Choice, provenance_of
+from trtconv.plan import own_copy
 from trtconv.runtime import CudaGraphs
 from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
@@ -57,6 +59,7 @@ def convert(
     dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     constant_values: Mapping[str, Any] | None = None,
     precision: str | Mapping[str, str] | None = None,
+    state: Sequence[str] = (),
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
@@ -90,6 +93,9 @@ def convert(
             their dtypes, and what the module itself computes in half precision, or casts to float32, stays so. A dict
             gives types by patterns over module paths and torch functions, of which the last that matches counts:
             ``{"default": "fp16", "layer4.*": "fp32", "torch.softmax": "fp32"}``.
+        state: The buffers that calls are to keep, by their names: what a call writes to them, or puts in their place,
+            the next one finds. They are buffers of the result under the same names; others may only be read.
+            `TRTModule.reset_state` gives them the contents again that they have now.
         tf32: Let fp32 convolutions and products round their factors to TensorFloat-32 on the GPU, as PyTorch's
             convolutions do by default: a relative error of 3e-4 to 8e-4 a layer. False computes them in fp32, as
             exactly as PyTorch does without TensorFloat-32, and slowly on TensorRT-RTX, which has no kernels for it.
@@ -133,6 +139,7 @@ def convert(
     args, kwargs = plain_inputs(*parameters.bind(_as_tuple(args), kwargs or {}))
     arguments, _ = Structure.of(parameters.with_defaults(args, kwargs), "the example input")
     dynamic = DynamicShapes(dynamic_shapes, parameters.named(args, kwargs))
+    kept = kept_buffers(module, state)
     clock = Clock()
     with recording(module) as recorder:
         captured = capture(
@@ -143,19 +150,20 @@ def convert(
             own_functions=registry.own_functions(),
             constant_values=constants,
             shapes=dynamic.sizes,
+            state=kept,
         )
         constants.check_used()
         with default_device("cpu"), recorder.watching():
             trace = run_trace_passes(captured.trace)
         clock.lap("capture")
-        names = _names("input_names", input_names, len(trace.inputs), "input")
+        names = [*_names("input_names", input_names, len(trace.inputs) - len(kept), "input"), *kept]
         results = len(trace.outputs) - len(captured.written_inputs)
         out_names = [
             *_names("output_names", output_names, results, "output"),
             *(f"{names[index]}.written" for index in captured.written_inputs),
         ]
         _check_distinct([*names, *out_names])
-        signature = _signature(parameters, arguments, captured, names, out_names)
+        signature = _signature(parameters, arguments, captured, names, out_names, len(kept))
         calls = len(trace.calls)
         with alone(), collect_messages() as messages, default_device("cpu"), recorder.watching():
             graph = emit(trace, names, out_names, messages, captured.returned)
@@ -182,7 +190,10 @@ def convert(
             store=Store.of(cache),
             owned=_storages(module),
         )
-    return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache, save=save)
+    plan.state = {name: own_copy(buffer) for name, buffer in kept.items()}
+    result = TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache, save=save)
+    result.put_state(kept)
+    return result
 
 
 def _storages(module: torch.nn.Module) -> frozenset[int]:
@@ -217,17 +228,21 @@ def _signature(
     captured: Captured,
     input_names: list[str],
     output_names: list[str],
+    kept: int,
 ) -> Signature:
     trace = captured.trace
     if not trace.outputs:
         raise ConversionError("the module returns no tensor, and writes to none of its inputs")
+    taken = [_spec(n, value, captured) for n, value in zip(input_names, trace.inputs, strict=True)]
+    inputs = len(taken) - kept
     return Signature(
         parameters=parameters,
         arguments=arguments,
-        inputs=tuple(_spec(n, value, captured) for n, value in zip(input_names, trace.inputs, strict=True)),
+        inputs=tuple(taken[:inputs]),
         result=captured.result,
         outputs=tuple(_spec(n, value, captured) for n, value in zip(output_names, trace.outputs, strict=True)),
         written_inputs=captured.written_inputs,
+        state=tuple(taken[inputs:]),
     )
 
 

@@ -16,10 +16,10 @@ from trtconv import tensorrt as trt
 from trtconv.calling.misfits import ending_gradient
 from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
-from trtconv.options import check_cuda_graphs, check_flag, check_save
+from trtconv.options import check_cuda_graphs, check_flag
 from trtconv.places import warn
-from trtconv.plan import Plan, from_module_state
-from trtconv.reference import Graph
+from trtconv.plan import Plan
+from trtconv.plan_module import PlanModule
 from trtconv.runtime import (
     Calls,
     CudaGraphs,
@@ -28,6 +28,7 @@ from trtconv.runtime import (
     Memory,
     PreparedCall,
     Session,
+    StatefulIO,
     StaticIO,
     key_of,
     operator,
@@ -35,7 +36,7 @@ from trtconv.runtime import (
 from trtconv.runtime.cache import Store
 
 
-class TRTModule(torch.nn.Module):
+class TRTModule(PlanModule):
     """A converted module: called, saved and loaded like the module it replaces.
 
     On CUDA tensors the engine runs, if TensorRT is installed and supports the GPU; elsewhere the
@@ -62,12 +63,10 @@ class TRTModule(torch.nn.Module):
         save: str = "all",
         rebuild: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(save)
         check_cuda_graphs(cuda_graphs)
-        check_save(save)
         check_flag("rebuild", rebuild)
         self._store = Store.of(cache)
-        self._save = save
         self._rebuilds = rebuild
         self._cuda_graphs: CudaGraphs = cuda_graphs
         self._max_prepared_calls = max_prepared_calls
@@ -118,20 +117,24 @@ class TRTModule(torch.nn.Module):
     def _call_as_operator(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that torch.compile traces."""
         signature = self._loaded_plan().signature
-        tensors = signature.bind(args, kwargs)
+        tensors = [*signature.bind(args, kwargs), *(() if self._state is None else self._state.tensors())]
         outputs = operator.call([tensor.detach() for tensor in tensors], self._number)
         signature.write_back(tensors, outputs)
         return signature.result.fill(outputs)
 
     def run_flat(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """The plan's outputs for its input tensors, in order: the new contents of inputs that are written to, last."""
-        call = self._prepared(tensors, self._loaded_plan().signature.device_of(tensors))
+        """The plan's outputs for all that it takes, in order: the new contents of what it writes to, last."""
+        signature = self._loaded_plan().signature
+        device = signature.device_of(tensors[: len(signature.inputs)] or tensors)
+        call = self._prepared(tensors, device, is_flat=True)
         with torch.no_grad():
             return list(call.run(tensors))
 
-    def _prepared(self, tensors: Sequence[torch.Tensor], device: torch.device) -> PreparedCall:
+    def _prepared(
+        self, tensors: Sequence[torch.Tensor], device: torch.device, *, is_flat: bool = False
+    ) -> PreparedCall:
         key = key_of(tensors)
-        return self._calls.find(key) or self._calls.prepare(key, self._session(device))
+        return self._calls.find(key) or self._calls.prepare(key, self._session(device), is_flat=is_flat)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[torch.Tensor], torch.device]:
         """The tensors of a call that fits, and their device."""
@@ -139,8 +142,8 @@ class TRTModule(torch.nn.Module):
         tensors = signature.bind(args, kwargs)
         if any(type(tensor) is not torch.Tensor for tensor in tensors):
             tensors = list(map(as_plain, tensors))
-        device = signature.device_of(tensors)
-        if signature.written_inputs:
+        device = signature.device_of(tensors or ([] if self._state is None else self._state.tensors()))
+        if signature.writes_to_arguments:
             signature.check_written(tensors)
         return tensors, device
 
@@ -161,9 +164,14 @@ class TRTModule(torch.nn.Module):
         Raises: as a call.
         """
         tensors, device = self._bind(args, kwargs)
-        signature = self._loaded_plan().signature
+        given = (
+            self._session(device),
+            tensors,
+            self._loaded_plan().signature.result.fill,
+            self._cuda_graphs is not False,
+        )
         with torch.no_grad():
-            io = StaticIO(self._session(device), tensors, signature.result.fill, self._cuda_graphs is not False)
+            io = StaticIO(*given) if self._state is None else StatefulIO(*given, self._state)
         yield io
 
     @property
@@ -237,7 +245,7 @@ class TRTModule(torch.nn.Module):
         from trtconv.rebuilding import rebuilt
 
         began = time.perf_counter()
-        self.plan: Plan | None = rebuilt(self._loaded_plan(), self._store)
+        self.plan = rebuilt(self._loaded_plan(), self._store)
         warn(f"{why}; it was built again, in {time.perf_counter() - began:.1f} s")
 
     def backend(self, device: torch.device | str) -> str:
@@ -268,7 +276,7 @@ class TRTModule(torch.nn.Module):
         from trtconv.rebuilding import rebuilt
 
         plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities, precision, refittable)
-        return TRTModule(
+        built = TRTModule(
             plan,
             cuda_graphs=self._cuda_graphs,
             max_prepared_calls=self._max_prepared_calls,
@@ -276,22 +284,25 @@ class TRTModule(torch.nn.Module):
             save=self._save,
             rebuild=self._rebuilds,
         )
+        if self._state is not None:
+            built.put_state(self._state.contents())
+        return built
 
     def update_weights(self, weights: torch.nn.Module | Mapping[str, torch.Tensor]) -> None:
         """Take the weights of another module or of its state dict, with the same names.
 
-        The engine is built again, or, if it is `refittable`, given the new weights where it is loaded.
+        The engine is built again, or, if it is `refittable`, given the new weights where it is loaded. State stays.
 
         Raises: as `trtconv.rebuilding.with_new_weights`.
         """
         from trtconv.rebuilding import with_new_weights
 
-        self._set_plan(with_new_weights(self._loaded_plan(), self._store, weights))
+        self._set_plan(with_new_weights(self._loaded_plan(), self._store, weights), keeps_state=True)
 
     # -- what it holds --------------------------------------------------------------------------
 
-    def _set_plan(self, plan: Plan | None) -> None:
-        self.plan = plan
+    def _set_plan(self, plan: Plan | None, *, keeps_state: bool = False) -> None:
+        super()._set_plan(plan, keeps_state=keeps_state)
         self._loading = threading.RLock()
         self._sessions: dict[torch.device, Session] = {}
         self._number = operator.register(self)
@@ -301,24 +312,21 @@ class TRTModule(torch.nn.Module):
 
     def _forget_calls(self) -> None:
         if self.plan is not None:
-            self._calls = Calls(self.plan.signature, self._cuda_graphs, self._max_prepared_calls)
+            self._calls = Calls(self.plan.signature, self._cuda_graphs, self._max_prepared_calls, self._state)
 
     def _apply(self, fn: Any, recurse: bool = True) -> TRTModule:
         """What `.to(...)` comes to, of a parent as well: devices that are left are let go. Dtypes stay.
 
-        A call runs where its inputs are.
+        A call runs where its inputs are; state moves.
         """
+        if self._state is not None:
+            self._state.apply(fn)
         left = [device for device in self._sessions if fn(torch.empty(0, device=device)).device != device]
         for device in left:
             del self._sessions[device]
         if left:
             self._forget_calls()
         return self
-
-    def _loaded_plan(self) -> Plan:
-        if self.plan is None:
-            raise RuntimeError("this TRTModule is empty; load a state dict into it: m.load_state_dict(...)")
-        return self.plan
 
     @property
     def engine(self) -> Engine:
@@ -336,59 +344,3 @@ class TRTModule(torch.nn.Module):
     def save_engine(self, path: str | Path) -> None:
         """Write the serialized engine to a file."""
         self.engine.save(path)
-
-    @property
-    def network(self) -> Graph | None:
-        """The network as plain data, as the reference interpreter runs it; None if it wasn't kept.
-
-        It has weights of its own.
-
-        Raises:
-            ValueError: the plan has several networks; they are in `plan.segments`.
-        """
-        segments = self._loaded_plan().segments
-        if len(segments) != 1:
-            raise ValueError(f"the plan has {len(segments)} networks; they are in plan.segments")
-        return segments[0].graph
-
-    def extra_repr(self) -> str:
-        if self.plan is None:
-            return "empty"
-        inputs = ", ".join(f"{spec.name}: {spec}" for spec in self.plan.signature.inputs)
-        outputs = ", ".join(f"{spec.name}: {spec}" for spec in self.plan.signature.outputs)
-        return f"{inputs} -> {outputs}, engine of {len(self.plan.segments[0].engine)} bytes"
-
-    # -- saving and loading ---------------------------------------------------------------------
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        if self.plan is not None:
-            state = self.plan.to_state(engines=self._save == "all")
-            destination.update({prefix + name: value for name, value in state.items()})
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        copies = not local_metadata.get("assign_to_params_buffers", False)
-        plan = from_module_state(
-            state_dict, prefix, copies, missing_keys, unexpected_keys if strict else [], error_msgs
-        )
-        if plan is not None:
-            self._set_plan(plan)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles take the plan; contexts, graphs and locks belong to their process.
-        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_PROCESS}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self._set_plan(state["plan"])
-
-
-_OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_forms", "_number")

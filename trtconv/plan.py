@@ -12,9 +12,9 @@ import torch
 from trtconv.calling.signature import Signature
 from trtconv.reference import Graph, from_state, to_state
 
-FORMAT = 2
-READ = (1, 2)
-"""The formats that can be read: in 2 parameters have their defaults, and weights may be stored by columns."""
+FORMAT, WITH_STATE = 2, 3
+READ = (1, 2, 3)
+"""The formats that can be read: 2 has the defaults of parameters, and weights stored by columns; 3 has state."""
 
 
 class Outdated(NamedTuple):
@@ -61,11 +61,13 @@ class Plan:
         signature: How the module is called.
         segments: What is run, in order.
         provenance: What made the plan: versions, options, times in seconds.
+        state: What the buffers of `signature.state` hold at first, by their names, on the CPU.
     """
 
     signature: Signature
     segments: tuple[Segment, ...]
     provenance: dict[str, Any]
+    state: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     def to_state(self, *, engines: bool = True) -> dict[str, torch.Tensor]:
         """The plan as a flat dict of tensors, for a state dict; without its engines where they can be built again."""
@@ -87,13 +89,13 @@ class Plan:
                 entry["kernels_of"] = segment.kernels_of
             segments.append(entry)
         header = {
-            "format": FORMAT,
+            "format": WITH_STATE if self.state else FORMAT,
             "signature": self.signature.to_json(),
             "segments": segments,
             "provenance": self.provenance,
         }
         state["plan"] = torch.frombuffer(bytearray(json.dumps(header).encode()), dtype=torch.uint8)
-        return state
+        return state | self.state
 
     @staticmethod
     def from_state(state: Mapping[str, torch.Tensor], copies: bool = False, read: set[str] | None = None) -> Plan:
@@ -127,7 +129,9 @@ class Plan:
                 names = tuple(entry["inputs"]), tuple(entry["outputs"])
                 outdated = _outdated(*entry["outdated"]) if entry.get("outdated") and graph is not None else None
                 segments.append(Segment(*names, engine, graph, kernels, str(entry.get("kernels_of", "")), outdated))
-            plan = Plan(Signature.from_json(header["signature"]), tuple(segments), header["provenance"])
+            signature = Signature.from_json(header["signature"])
+            kept = {spec.name: own_copy(state[spec.name]) for spec in signature.state}
+            plan = Plan(signature, tuple(segments), header["provenance"], kept)
             _check(plan)
             return plan
         except _DAMAGE as error:
@@ -164,6 +168,16 @@ def from_module_state(
         return None
     unexpected_keys += [prefix + name for name in own if name not in read]
     return plan
+
+
+def own_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor on the CPU; equal numbers take the memory of one."""
+    copy = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if copy.numel() < 2:
+        return copy
+    numbers = copy.view(-1)
+    bits = numbers.view(torch.uint8).view(len(numbers), -1)
+    return numbers[:1].clone().expand(copy.shape) if torch.equal(bits, bits[:1].expand_as(bits)) else copy
 
 
 class _Reading(Mapping[str, torch.Tensor]):
@@ -215,9 +229,12 @@ def _check(plan: Plan) -> None:
     signature = plan.signature
     signature.arguments.check_tensors(len(signature.inputs))
     signature.result.check_tensors(len(signature.outputs))
-    if not all(type(place) is int and 0 <= place < len(signature.inputs) for place in signature.written_inputs):
-        raise ValueError(f"the plan writes to inputs {signature.written_inputs}; there are {len(signature.inputs)}")
-    known = {spec.name for spec in signature.inputs}
+    if not all(type(place) is int and 0 <= place < len(signature.taken) for place in signature.written_inputs):
+        raise ValueError(f"the plan writes to inputs {signature.written_inputs}; there are {len(signature.taken)}")
+    for spec in signature.state:
+        if not spec.admits(plan.state[spec.name], {}):
+            raise ValueError(f"the state {spec.name!r} isn't {spec}")
+    known = {spec.name for spec in signature.taken}
     for number, segment in enumerate(plan.segments):
         for what, value in (("engine", segment.engine), ("kernels", segment.kernels)):
             is_bytes = isinstance(value, torch.Tensor) and value.dtype is torch.uint8

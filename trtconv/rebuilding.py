@@ -135,7 +135,7 @@ def _built(
         name: value for name, value in plan.provenance.items() if name not in _OF_A_BUILD
     } | changes
     with alone(), collect_messages() as messages, default_device("cpu"):
-        return build_plan(
+        built = build_plan(
             graph,
             plan.signature,
             messages,
@@ -148,3 +148,5 @@ def _built(
             store=store,
             owned=owned,
         )
+    built.state = plan.state
+    return built

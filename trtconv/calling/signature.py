@@ -95,8 +95,9 @@ class Signature:
         inputs: The input tensors, in the order of `arguments`.
         result: The nesting of the result.
         outputs: The output tensors: those of the result, then the new contents of `written_inputs`.
-        written_inputs: Which inputs the module writes to.
+        written_inputs: Which of `taken` the module writes to.
         is_of_forward: Whether a module's forward was converted, of which other sizes can be asked for.
+        state: The buffers that calls read and write, with their names in the module.
     """
 
     parameters: Parameters
@@ -106,6 +107,7 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     written_inputs: tuple[int, ...]
     is_of_forward: bool = True
+    state: tuple[TensorSpec, ...] = ()
 
     @staticmethod
     def of_tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Signature:
@@ -128,6 +130,16 @@ class Signature:
             written_inputs=(),
             is_of_forward=False,
         )
+
+    @property
+    def taken(self) -> tuple[TensorSpec, ...]:
+        """All that the engine reads: the input tensors, then the state."""
+        return (*self.inputs, *self.state)
+
+    @functools.cached_property
+    def writes_to_arguments(self) -> bool:
+        """Whether the module writes to tensors that a call gives it."""
+        return any(place < len(self.inputs) for place in self.written_inputs)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
         """The input tensors of a call, checked against what the plan was built for.
@@ -153,8 +165,8 @@ class Signature:
 
     def settle(self) -> Signature:
         """Work out now what is kept once known, for tracers that can't look into that; return itself."""
-        _ = self.profiles, self.leading, self.is_cast, self.returns_one_tensor
-        _ = [spec.is_static for spec in (*self.inputs, *self.outputs)]
+        _ = self.profiles, self.leading, self.is_cast, self.returns_one_tensor, self.writes_to_arguments
+        _ = [spec.is_static for spec in (*self.taken, *self.outputs)]
         return self
 
     def device_of(self, tensors: Sequence[torch.Tensor]) -> torch.device:
@@ -174,8 +186,8 @@ class Signature:
 
     def check_written(self, tensors: Sequence[torch.Tensor]) -> None:
         """Raise `InputError` if an input that the module writes to shares memory with another."""
-        spans = [_span(tensor) for tensor in tensors]
-        for place in self.written_inputs:
+        spans = [memory_of(tensor) for tensor in tensors]
+        for place in [each for each in self.written_inputs if each < len(tensors)]:
             for other, (start, stop) in enumerate(spans):
                 if other != place and spans[place][0] < stop and start < spans[place][1]:
                     raise InputError(
@@ -184,9 +196,10 @@ class Signature:
                     )
 
     def write_back(self, tensors: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
-        """Give the inputs that the module writes to their new contents, which stand last among its outputs."""
+        """Give what the module writes to, among what the engine took, its new contents: the last of its outputs."""
         for place, new in zip(reversed(self.written_inputs), reversed(outputs), strict=False):
-            tensors[place].copy_(new)
+            if new is not tensors[place]:
+                tensors[place].copy_(new)
 
     def place(self, index: int) -> str:
         """Where in a call of the module's forward an input tensor stands: "mask", "pair['b'][0]"."""
@@ -222,7 +235,7 @@ class Signature:
     @functools.cached_property
     def is_cast(self) -> bool:
         """Whether tensors have a dtype for the caller that the engine has another one for."""
-        return any(spec.dtype is not engine_dtype(spec.dtype) for spec in (*self.inputs, *self.outputs))
+        return any(spec.dtype is not engine_dtype(spec.dtype) for spec in (*self.taken, *self.outputs))
 
     @functools.cached_property
     def returns_one_tensor(self) -> bool:
@@ -279,6 +292,7 @@ class Signature:
             "outputs": [spec.to_json() for spec in self.outputs],
             "written_inputs": self.written_inputs,
             "is_of_forward": self.is_of_forward,
+            "state": [spec.to_json() for spec in self.state],
         }
 
     @staticmethod
@@ -292,6 +306,7 @@ class Signature:
             outputs=tuple(map(TensorSpec.from_json, data["outputs"])),
             written_inputs=tuple(data["written_inputs"]),
             is_of_forward=data.get("is_of_forward", True),
+            state=tuple(map(TensorSpec.from_json, data.get("state", ()))),
         )
 
 
@@ -305,7 +320,7 @@ def _autocast(tensor: Any, spec: TensorSpec) -> Any:
     return tensor.to(spec.dtype) if torch.is_autocast_enabled(tensor.device.type) else tensor
 
 
-def _span(tensor: torch.Tensor) -> tuple[int, int]:
+def memory_of(tensor: torch.Tensor) -> tuple[int, int]:
     """The first address of a tensor's memory, and that after its last."""
     if not tensor.numel():
         return 0, 0

@@ -65,6 +65,10 @@ class Constants:
         self._values[id(fake)] = plain
         return fake
 
+    def vary(self, mode: FakeTensorMode, real: torch.Tensor) -> None:
+        """Say that a real tensor isn't a constant: calls change it."""
+        self._stand_ins[id(real)] = (real, fake_like(mode, as_plain(real)))
+
     def is_constant(self, tensor: torch.Tensor) -> bool:
         """Tell whether a tensor is real, or a fake one that depends on no input."""
         return not isinstance(tensor, FakeTensor) or id(tensor) in self._values or id(tensor) in self._thunks

@@ -46,6 +46,11 @@ class Forms:
             known = self._wrapped[id(tensor)] = (tensor, self.over(fake), fake)
         return known[1]
 
+    def keep(self, buffer: torch.Tensor) -> FunctionalTensor:
+        """What the code sees of a buffer that each call finds as the last one left it: an input."""
+        self._constants.vary(self._aten, buffer)
+        return self.seen(buffer)
+
     def value_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """The fake tensor behind what the code sees, with everything written to it so far."""
         known = self._wrapped.get(id(tensor))

@@ -13,6 +13,7 @@ import torch
 
 from trtconv.calling.structure import Nesting, Structure, take_apart
 from trtconv.capture.agreement import check_agreement
+from trtconv.capture.kept import now_in_places_of
 from trtconv.capture.quiet import quiet
 from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
@@ -59,6 +60,7 @@ def capture(
     own_functions: Iterable[Callable[..., Any]] = (),
     constant_values: Mapping[str, Any] | None = None,
     shapes: Sequence[Sequence[SizeSpec]] | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> Captured:
     """Run `module(*args, **kwargs)` once on fake tensors and return the calls it made.
 
@@ -70,18 +72,20 @@ def capture(
         own_functions: Functions that aren't torch's and are recorded whole.
         constant_values: For lines where Python reads a tensor's value: "file:line" -> the value.
         shapes: The sizes of each example tensor, in order; a `Range` becomes a symbol. By default those they have.
+        state: Buffers by their names, which are inputs too: behind the others, in this order.
 
     Raises:
-        CaptureError: the module is in training mode, reads the values of tensors, writes to its buffers,
+        CaptureError: the module is in training mode, reads the values of tensors, writes to other buffers than `state`,
             or does something else for some sizes in a range.
     """
     _check_eval_mode(module)
     leaves, nesting = take_apart((args, dict(kwargs)))
     given = iter([leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor)] if shapes is None else shapes)
     sizes = [tuple(next(given)) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
-    run = functools.partial(_run, module, leaves, nesting, takes, own_functions, constant_values or {})
+    kept = state or {}
+    run = functools.partial(_run, module, leaves, nesting, takes, own_functions, constant_values or {}, kept)
     before = State.of(module)
-    captured, after = _capture_sizes(run, leaves, sizes)
+    captured, after = _capture_sizes(run, leaves, sizes, kept.values())
     if before.moved(after):
 
         def call() -> Trace:
@@ -94,7 +98,10 @@ def capture(
 
 
 def _capture_sizes(
-    run: Callable[..., _Run], leaves: Sequence[Any], sizes: Sequence[Sequence[SizeSpec] | None]
+    run: Callable[..., _Run],
+    leaves: Sequence[Any],
+    sizes: Sequence[Sequence[SizeSpec] | None],
+    kept: Iterable[torch.Tensor],
 ) -> tuple[Captured, State]:
     """Capture for these sizes; the state is that after the first pass."""
     ranges = sorted({size for each in sizes if each for size in each if isinstance(size, Range)}, key=str)
@@ -102,23 +109,26 @@ def _capture_sizes(
         result = run(sizes)
         return result.captured(), result.left
     try:
-        return _capture_ranges(run, leaves, sizes, ranges, distinct=True)
+        return _capture_ranges(run, leaves, sizes, kept, ranges, distinct=True)
     except (CaptureError, RuntimeError):
         # Some modules take only some of the sizes, multiples of 32 for one; that to optimize for is among them.
-        return _capture_ranges(run, leaves, sizes, ranges, distinct=False)
+        return _capture_ranges(run, leaves, sizes, kept, ranges, distinct=False)
 
 
 def _capture_ranges(
     run: Callable[..., _Run],
     leaves: Sequence[Any],
     sizes: Sequence[Sequence[SizeSpec] | None],
+    kept: Iterable[torch.Tensor],
     ranges: Sequence[Range],
     *,
     distinct: bool,
 ) -> tuple[Captured, State]:
     """Capture with symbols, and see that the ends of the ranges, among others, give the same calls."""
-    examples = [leaf for leaf, each in zip(leaves, sizes, strict=True) if each is not None]
-    fixed = {size for each in sizes if each for size in each if isinstance(size, int)}
+    examples = [*(leaf for leaf, each in zip(leaves, sizes, strict=True) if each is not None), *kept]
+    fixed = {
+        size for each in (*sizes, *(tensor.shape for tensor in kept)) if each for size in each if type(size) is int
+    }
     symbols = Symbols(fixed, distinct=distinct)
     symbolic = run(sizes, symbols)
     exceptions = symbols.check_decisions()
@@ -177,15 +187,16 @@ def _run(
     takes: Callable[[Callable[..., Any]], bool],
     own_functions: Iterable[Callable[..., Any]],
     constant_values: Mapping[str, Any],
+    kept: Mapping[str, torch.Tensor],
     sizes: Sequence[Sequence[SizeSpec] | None],
     symbols: Symbols | None = None,
     *,
     by_python: bool = False,
 ) -> _Run:
     session = Session(module, takes, constant_values, symbols, by_python=by_python)
-    examples = [leaf for leaf, size in zip(leaves, sizes, strict=True) if size is not None]
+    examples = [*(leaf for leaf, size in zip(leaves, sizes, strict=True) if size is not None), *kept.values()]
     with _nothing_left_behind(session, examples), _attributes_restored(module):
-        return _run_on(session, module, leaves, nesting, own_functions, sizes)
+        return _run_on(session, module, leaves, nesting, own_functions, kept, sizes)
 
 
 def _run_on(
@@ -194,26 +205,27 @@ def _run_on(
     leaves: list[Any],
     nesting: Nesting,
     own_functions: Iterable[Callable[..., Any]],
+    kept: Mapping[str, torch.Tensor],
     sizes: Sequence[Sequence[SizeSpec] | None],
 ) -> _Run:
     state = [*module.named_parameters(), *module.named_buffers()]
     with session:
         seen = [leaf if size is None else session.input(leaf, size) for leaf, size in zip(leaves, sizes, strict=True)]
-        inputs = {index: session.value_of(leaf) for index, leaf in enumerate(seen) if sizes[index] is not None}
+        taken = [leaf for leaf, size in zip(seen, sizes, strict=True) if size is not None]
+        taken += map(session.keep, kept.values())
+        session.inputs = inputs = list(map(session.value_of, taken))
         seen_args, seen_kwargs = nesting.fill(iter(seen))
         result = session.run(module, seen_args, seen_kwargs, own_functions)
         structure, tensors = Structure.of(result, "the module's result")
         outputs = [session.value_of(tensor) for tensor in tensors]
         session.check_results(outputs)
-        written = []
-        for place_among_inputs, (index, before) in enumerate(inputs.items()):
-            after = session.value_of(seen[index])
-            if after is not before:
-                written.append(place_among_inputs)
-                outputs.append(after)
-        _check_unchanged(state, module, session, outputs)
+        taken[len(taken) - len(kept) :] = now_in_places_of(kept, module, functools.partial(_made_at, session))
+        after = list(map(session.value_of, taken))
+        written = tuple(place for place, value in enumerate(after) if value is not inputs[place])
+        outputs += [after[place] for place in written]
+        _check_unchanged(state, kept, module, session, outputs)
         left = State.of(module, lambda tensor: session.constants.like(session.value_of(tensor)))
-    return _Run(session, list(inputs.values()), outputs, structure, tuple(written), left)
+    return _Run(session, inputs, outputs, structure, written, left)
 
 
 @contextmanager
@@ -260,14 +272,20 @@ def _is_idle(module: torch.nn.Module) -> bool:
 
 
 def _check_unchanged(
-    state: list[tuple[str, torch.Tensor]], module: torch.nn.Module, session: Session, outputs: list[torch.Tensor]
+    state: list[tuple[str, torch.Tensor]],
+    kept: Mapping[str, torch.Tensor],
+    module: torch.nn.Module,
+    session: Session,
+    outputs: list[torch.Tensor],
 ) -> None:
-    """Refuse a forward pass that wrote to tensors it wasn't given, or put others in their place.
+    """Refuse a forward pass that wrote to tensors it wasn't given, none of those kept, or put others in their place.
 
     A table that it made anew, for sizes other than those of the last call, isn't state but a cache.
     """
-    changed = {id(tensor) for tensor in session.changed_constants()}
+    held = set(map(id, kept.values()))
+    changed = {id(tensor) for tensor in session.changed_constants()} - held
     buffers = dict(module.named_buffers())
+    state = [(name, tensor) for name, tensor in state if id(tensor) not in held]
     replaced = {n: t for n, t in state if n in buffers and buffers[n] is not t}
     names = [
         n for n, t in state if id(t) in changed or (n in replaced and not session.is_cache(t, buffers[n], outputs))
@@ -278,10 +296,15 @@ def _check_unchanged(
     origins += [_made_at(session, buffers[name]) for name in names if name in replaced]
     lines = dict.fromkeys(str(each) for each in origins if each)
     where = f"{', '.join(lines)}: " if lines else ""
+    unnamed = len(changed) > sum(id(t) in changed for _, t in state)
+    if unnamed or any(name not in buffers for name in names):
+        written = ", ".join([*names, *["a tensor that is no buffer of the module"] * unnamed])
+        advice = "Make it a buffer (register_buffer), and name that in state=, or make it an input and an output"
+    else:
+        written, advice = ", ".join(names), f"Say that calls are to keep it: state={[*kept, *names]!r}"
     raise CaptureError(
-        f"{where}the forward pass writes to {', '.join(names) or 'a tensor that it was not given'}: a converted module "
-        "keeps no state between calls. Convert the submodules around the write, or make the state an input "
-        "and an output of the module."
+        f"{where}the forward pass writes to {written}: a converted module keeps only those buffers from call to call "
+        f"that it is told of. {advice}. Or convert the submodules around the write."
     )
 
 

@@ -78,7 +78,7 @@ class Session:
         self._by_python = by_python or symbols is not None
         self._aten = AtenLevel(self.constants, self._record_operator, self._read_value, self._origin)
         self._forms = Forms(self._aten, self.constants)
-        self.value_of = self._forms.value_of
+        self.value_of, self.keep = self._forms.value_of, self._forms.keep
         self._packed = PackedSequences(self.value_of, self._origin)
         self._picked = PickedElements(self.value_of, self._origin, self.calls)
         others = {**rewritten(self._origin), **self._packed.functions(), **rewritten_methods(module)}

@@ -9,7 +9,8 @@ from trtconv.runtime.engine import Engine, LoadedEngine
 from trtconv.runtime.forms import Forms
 from trtconv.runtime.memory import Memory
 from trtconv.runtime.session import Session, load_engine_of
-from trtconv.runtime.static_io import StaticIO
+from trtconv.runtime.state import State
+from trtconv.runtime.static_io import StatefulIO, StaticIO
 
 __all__ = [
     "Backend",
@@ -23,6 +24,8 @@ __all__ = [
     "Memory",
     "PreparedCall",
     "Session",
+    "State",
+    "StatefulIO",
     "StaticIO",
     "key_of",
     "load_engine_of",

@@ -21,6 +21,7 @@ from trtconv.runtime.backend import Bound, in_order
 from trtconv.runtime.forms import TENSORS
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.session import Session
+from trtconv.runtime.state import State
 
 CudaGraphs = Literal["auto", True, False]
 Tensors = Sequence[torch.Tensor]
@@ -50,10 +51,12 @@ class FixedCall:
         lane: Whose memory for activations it uses: its launches come one after the other.
         copies: Whether the graph copies; else what is in `feeds` is read, and `results` are the results.
         captured: Whether there is a graph; else, without copies, the work is queued anew each time.
+        state: Buffers, the last of `tensors`, which the engine reads where they are, and the work writes to at its end.
 
     Attributes:
-        feeds: What the engine reads, in the order of the plan's inputs.
-        results: What it writes, in the order of the plan's outputs.
+        feeds: What the engine reads, in the order of the plan's inputs; without the state.
+        results: What it writes, in the order of the plan's outputs; without the state's new contents.
+        written: The buffers that are written to, in the order of their new contents in the plan's outputs.
         launch: Queue a run on a stream, with addresses as `cuda.Graph.launch` takes them.
 
     Raises:
@@ -63,24 +66,35 @@ class FixedCall:
     launch: Callable[..., None]
 
     def __init__(
-        self, session: Session, tensors: Tensors, lane: Lane, *, copies: bool = True, captured: bool = True
+        self,
+        session: Session,
+        tensors: Tensors,
+        lane: Lane,
+        *,
+        copies: bool = True,
+        captured: bool = True,
+        state: Tensors = (),
     ) -> None:
         self.lane = lane
+        tensors = tensors[: len(tensors) - len(state)]
+        self.written = session.written_state(state)
         with torch.inference_mode(False), torch.no_grad(), lane.lock:
             self.feeds = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors]
-            self._bound, self.results = session.bind(self.feeds, lane)
+            self._bound, results = session.bind([*self.feeds, *state], lane)
+            count = len(results) - len(self.written)
+            self.results = results[:count]
             # TensorRT allocates and compiles in the first run; a graph is recorded of a later one.
             for feed, tensor in zip(self.feeds, tensors, strict=True):
                 feed.copy_(tensor)
-            queue = functools.partial(_queue, self._bound)
             with lane.working_stream() as stream:
-                queue(stream)
+                _queue(self._bound, (), stream)
+            queue = functools.partial(_queue, self._bound, list(zip(self.written, results[count:], strict=True)))
             self._graph = None
             if captured:
                 ends = (self.feeds, self.results) if copies else ()
                 self._graph = cuda.Graph(queue, lane.beside, *ends)
         self.launch = queue if self._graph is None else self._graph.launch
-        used = (self._graph, self._bound, self.feeds, self.results, lane)
+        used = (self._graph, self._bound, self.feeds, results, state, lane)
         weakref.finalize(self, cuda.let_go, lane.device, *used)
 
     def __call__(self, tensors: Tensors) -> list[torch.Tensor]:
@@ -96,9 +110,18 @@ class FixedCall:
         return sum(tensor.nbytes for tensor in (*self.feeds, *self.results))
 
 
-def _queue(all_bound: Sequence[Bound], stream: int) -> None:
+class StatefulFixedCall(FixedCall):
+    """A fixed call with state. What it returns in the place of new contents of buffers are these, which have them."""
+
+    def __call__(self, tensors: Tensors) -> list[torch.Tensor]:
+        return [*super().__call__(tensors[: len(self.feeds)]), *self.written]
+
+
+def _queue(all_bound: Sequence[Bound], copies: Sequence[tuple[torch.Tensor, torch.Tensor]], stream: int) -> None:
     for bound in all_bound:
         bound.queue(stream)
+    for target, source in copies:
+        cuda.copy(target, source, stream)
 
 
 class PreparedCall:
@@ -117,7 +140,7 @@ class PreparedCall:
         self._graphs = graphs
         self._count = 0
         self._index = -1 if lane is None else lane.device.index
-        self.must_be_checked = bool(signature.written_inputs)
+        self.must_be_checked = signature.writes_to_arguments
         self.fixed: FixedCall | None = None
         self.used = 0
 
@@ -154,7 +177,7 @@ class PreparedCall:
         if self._graphs.wants(self._count):
             assert self._lane is not None
             with self._lane.lock:
-                self.fixed = self.fixed or self._graphs.capture(self._session, tensors, self._lane)
+                self.fixed = self.fixed or self._graphs.capture(functools.partial(self._fix, tensors, self._lane))
             if self.fixed is not None:
                 self._session.keep_kernels(0.0)
                 return self.fixed(tensors)
@@ -164,6 +187,31 @@ class PreparedCall:
         results = self._session.run(tensors, self._lane)
         self._session.keep_kernels(time.perf_counter() - started)
         return results
+
+    def _fix(self, tensors: Tensors, lane: Lane) -> FixedCall:
+        return FixedCall(self._session, tensors, lane)
+
+
+class StatefulCall(PreparedCall):
+    """How calls of one kind are run that read and write a module's buffers."""
+
+    def __init__(self, signature: Signature, session: Session, lane: Lane | None, graphs: Graphs, state: State) -> None:
+        super().__init__(signature, session, lane, graphs)
+        self._state = state
+        self._version = -1
+
+    def __call__(self, tensors: Tensors) -> Any:
+        state = self._state
+        with state.lock:
+            held = state.take(self._session.device, None if self._lane is None else self._lane.stream)
+            if state.version != self._version:  # a graph reads the buffers where they were
+                self._version, self.fixed, self._count = state.version, None, 0
+            return super().__call__((*tensors, *held))
+
+    def _fix(self, tensors: Tensors, lane: Lane) -> FixedCall:
+        if not self._state.is_held:
+            return super()._fix(tensors, lane)
+        return StatefulFixedCall(self._session, tensors, lane, state=tensors[len(self._signature.inputs) :])
 
 
 _clock = itertools.count(1)
@@ -188,10 +236,10 @@ class Graphs:
             return count > 1 and (self._captured < self._limit or count > _REPAID)
         return self._mode
 
-    def capture(self, session: Session, tensors: Tensors, lane: Lane) -> FixedCall | None:
+    def capture(self, fix: Callable[[], FixedCall]) -> FixedCall | None:
         """A call with a CUDA graph; None where it can't be captured, which is said once."""
         try:
-            fixed = FixedCall(session, tensors, lane)
+            fixed = fix()
         except (EngineError, torch.OutOfMemoryError) as error:
             self._mode = False
             warn(f"calls run without a CUDA graph: {error}")
@@ -207,27 +255,33 @@ class Calls:
         signature: How the plan is called.
         cuda_graphs: As for `Graphs`.
         limit: How many calls are kept, those used last.
+        state: What calls read and write.
 
     Attributes:
         find: The call of a kind, by its key; None if it isn't prepared.
     """
 
-    def __init__(self, signature: Signature, cuda_graphs: CudaGraphs, limit: int) -> None:
+    def __init__(self, signature: Signature, cuda_graphs: CudaGraphs, limit: int, state: State | None = None) -> None:
         self._signature = signature
+        self._state = state
         self._graphs = Graphs(cuda_graphs, limit)
         self._limit = limit
         self._changing = threading.Lock()
         self._prepared: dict[Hashable, PreparedCall] = {}
         self.find = self._prepared.get
 
-    def prepare(self, key: Hashable, session: Session) -> PreparedCall:
-        """The call of a kind; its tensors have been checked, and are on the session's device."""
+    def prepare(self, key: Hashable, session: Session, *, is_flat: bool = False) -> PreparedCall:
+        """The call of a kind; its tensors have been checked, and are on the session's device.
+
+        A flat one is given the state among its tensors.
+        """
         with self._changing:
             found = self._prepared.get(key)
             if found is not None:
                 return found
             lane = session.lane(cuda.current_stream(session.device)) if session.on_gpu else None
-            call = PreparedCall(self._signature, session, lane, self._graphs)
+            given = self._signature, session, lane, self._graphs
+            call = PreparedCall(*given) if is_flat or self._state is None else StatefulCall(*given, self._state)
             call.used = next(_clock)
             if key is not None:
                 while len(self._prepared) >= self._limit:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trtconv.runtime.cuda_graph import Graph, create_stream, destroy_stream, is_recording, unrestricted, wait_for
+from trtconv.runtime.cuda_graph import Graph, copy, create_stream, destroy_stream, is_recording, unrestricted, wait_for
 from trtconv.tensorrt.exclusion import free
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Graph",
     "beside_default",
     "capability",
+    "copy",
     "current_device",
     "current_stream",
     "is_capturing",

@@ -169,6 +169,12 @@ def wait_for(stream: int, other: int) -> None:
         _library().cudaEventDestroy(event)
 
 
+def copy(target: torch.Tensor, source: torch.Tensor, stream: int) -> None:
+    """Queue a copy on the stream of this handle between tensors that are laid out alike."""
+    ends = ctypes.c_void_p(target.data_ptr()), ctypes.c_void_p(source.data_ptr())
+    _check("cudaMemcpyAsync", *ends, ctypes.c_size_t(target.nbytes), _DEVICE_TO_DEVICE, ctypes.c_void_p(stream))
+
+
 def _dependencies(nodes: Sequence[Any]) -> tuple[Any, Any]:
     """Nodes as CUDA takes them: an array and its length."""
     values = [node.value for node in nodes]

@@ -54,7 +54,7 @@ def _empty_results(signature: Signature, tensors: Sequence[torch.Tensor]) -> lis
     """Tensors like a call's results. A size that isn't one of the inputs' sizes is left open."""
     sizes = {
         allowed.name: size
-        for spec, tensor in zip(signature.inputs, tensors, strict=True)
+        for spec, tensor in zip(signature.taken, tensors, strict=True)
         for allowed, size in zip(spec.shape, tensor.shape, strict=True)
         if isinstance(allowed, Range)
     }

@@ -64,7 +64,7 @@ class Session:
             return list(self._lanes.values())
 
     def run(self, tensors: Sequence[torch.Tensor], lane: Lane | None) -> list[torch.Tensor]:
-        """Run on tensors in the order of the plan's inputs; return new ones in the order of its outputs.
+        """Run on tensors in the order of what the plan takes; return new ones in the order of its outputs.
 
         All are as the engine has them (`trtconv.dtypes.to_engine`).
         """
@@ -73,6 +73,11 @@ class Session:
     def run_captured(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`run` while the caller captures the current stream into a graph."""
         return self._through(tensors, lambda backend, feeds: backend.run_captured(feeds, self.lanes()))
+
+    def written_state(self, state: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Of the plan's state those buffers that are written to."""
+        first = len(self._signature.inputs)
+        return [state[place - first] for place in self._signature.written_inputs if place >= first] if state else []
 
     def keep_kernels(self, seconds: float) -> None:
         """Keep what was compiled for a first run that took this long."""
@@ -107,7 +112,7 @@ class Session:
         step: Callable[[Backend, Sequence[torch.Tensor]], Sequence[torch.Tensor]],
     ) -> list[torch.Tensor]:
         """The plan's outputs, where `step` gives those of each backend for its inputs."""
-        values = {spec.name: tensor for spec, tensor in zip(self._signature.inputs, tensors, strict=True)}
+        values = {spec.name: tensor for spec, tensor in zip(self._signature.taken, tensors, strict=True)}
         for backend in self.backends:
             results = step(backend, [values[name] for name in backend.inputs])
             values.update(zip(backend.outputs, results, strict=True))
