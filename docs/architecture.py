@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import pathlib
 from collections.abc import Iterator
 
@@ -127,7 +128,7 @@ def passes_now() -> Iterator[str]:
     for name in dir(passes):
         function = getattr(passes, name)
         module = getattr(function, "__module__", "")
-        if module.startswith("trtconv.passes.") and callable(function):
+        if module.startswith("trtconv.passes.") and inspect.isfunction(function):
             path = LIBRARY.joinpath(*module.split(".")[1:]).with_suffix(".py")
             yield f"| `{name}` ({path.name}) | {first_sentence(path)} |"
 
