@@ -13,7 +13,7 @@ from trtconv.lazy import lazily
 
 if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
     from trtconv import errors, inspect, reference, sizes, tensorrt
-    from trtconv.calling.dynamic import infer_dynamic_shapes
+    from trtconv.calling.observed_sizes import infer_dynamic_shapes
     from trtconv.conversion import convert
     from trtconv.emit.registry import converter, tensorrt_converter, unregister
     from trtconv.engine_files import load_engine
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
     )
     from trtconv.module import TRTModule
     from trtconv.onnx import from_onnx
-    from trtconv.sizes.ranges import Dim
+    from trtconv.sizes.dim import Dim
     from trtconv.tensorrt import TensorRTNotFoundError
 
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
         __name__,
         {
             "trtconv.conversion": ("convert",),
-            "trtconv.calling.dynamic": ("infer_dynamic_shapes",),
+            "trtconv.calling.observed_sizes": ("infer_dynamic_shapes",),
             "trtconv.errors": (
                 "BuildError",
                 "CaptureError",
@@ -62,7 +62,7 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
             "trtconv.module": ("TRTModule",),
             "trtconv.onnx": ("from_onnx",),
             "trtconv.emit.registry": ("converter", "tensorrt_converter", "unregister"),
-            "trtconv.sizes.ranges": ("Dim",),
+            "trtconv.sizes.dim": ("Dim",),
             "trtconv.tensorrt": ("TensorRTNotFoundError",),
         },
         rooms=("errors", "inspect", "reference", "sizes", "tensorrt"),

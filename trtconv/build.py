@@ -23,7 +23,7 @@ from trtconv.plan import Plan, Segment
 from trtconv.reference import Graph
 from trtconv.reference.layers.plugin import PLUGIN_TYPES
 from trtconv.runtime.cache import Store
-from trtconv.sizes.ranges import Range
+from trtconv.sizes.ranges import Range, Relation
 from trtconv.tensorrt.interruptible import interruptible
 from trtconv.tensorrt.logger import Messages
 
@@ -256,13 +256,14 @@ def _monitor_type() -> Any:
 
 def _add_profiles(builder: Any, config: Any, inputs: Sequence[TensorSpec]) -> None:
     """Tell TensorRT the ranges of the dynamic sizes, and what to optimize for."""
-    count = max(len(size.profiles) for spec in inputs for size in spec.shape if isinstance(size, Range))
+    varying = (Range, Relation)
+    count = max(len(size.profiles) for spec in inputs for size in spec.shape if isinstance(size, varying))
     for number in range(count):
         profile = builder.create_optimization_profile()
         for spec in inputs:
             if not spec.is_static:
                 limits = [
-                    size.profiles[number] if isinstance(size, Range) else (size,) * 3 for size in spec.engine_shape
+                    size.profiles[number] if isinstance(size, varying) else (size,) * 3 for size in spec.engine_shape
                 ]
                 profile.set_shape(spec.name, *zip(*limits, strict=True))
         config.add_optimization_profile(profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -238,7 +239,9 @@ def _signature(
     return Signature(
         parameters=parameters,
         arguments=arguments,
-        inputs=tuple(taken[:inputs]),
+        inputs=tuple(
+            dataclasses.replace(spec, shape=shape) for spec, shape in zip(taken[:inputs], captured.sizes, strict=True)
+        ),
         result=captured.result,
         outputs=tuple(_spec(n, value, captured) for n, value in zip(output_names, trace.outputs, strict=True)),
         written_inputs=captured.written_inputs,

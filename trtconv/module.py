@@ -14,6 +14,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.calling.misfits import ending_gradient
+from trtconv.calling.signature import Signature
 from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
 from trtconv.options import check_cuda_graphs, check_flag
@@ -327,6 +328,11 @@ class TRTModule(PlanModule):
         if left:
             self._forget_calls()
         return self
+
+    @property
+    def signature(self) -> Signature:
+        """How it is called, and what it returns: printed, each input with its sizes, and how these may vary."""
+        return self._loaded_plan().signature
 
     @property
     def engine(self) -> Engine:

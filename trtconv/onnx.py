@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
-import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -16,10 +16,11 @@ from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
 from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.default_device import default_device
-from trtconv.dtypes import name_of, to_torch
+from trtconv.dtypes import to_torch
 from trtconv.emit.network import Network
 from trtconv.errors import BuildError, ConversionError
 from trtconv.module import TRTModule
+from trtconv.onnx_sizes import listing, sizes_of
 from trtconv.onnx_weights import with_initializers
 from trtconv.options import check_compute_capabilities, check_cuda_graphs, check_flag, check_refittable, check_save
 from trtconv.passes import run_graph_passes
@@ -29,6 +30,7 @@ from trtconv.reference import Graph
 from trtconv.runtime import CudaGraphs
 from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
+from trtconv.sizes.ranges import SizeSpec
 from trtconv.tensorrt.exclusion import alone
 from trtconv.tensorrt.interruptible import interruptible
 from trtconv.tensorrt.logger import Messages, collect_messages, logger
@@ -41,6 +43,7 @@ def from_onnx(
     model: Model,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     precision: str | Mapping[str, str] | None = None,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
@@ -59,6 +62,9 @@ def from_onnx(
     Args:
         model: A file's path, or its content. Weights in files of their own are found beside the file.
         shapes: The shapes of inputs with dynamic dimensions, as ``{"x": (1, 3, 224, 224)}``.
+        dynamic_shapes: Which of them may vary, and how far, by the names of the inputs: ``{"x": {0: (1, 8, 32)}}``, as
+            for `trtconv.convert`. What is given for a dimension with a name holds for all with that name, and those
+            whose name is an expression of others ("past + 1") follow from them.
         precision: As for `trtconv.convert`; patterns are over the names of the model's nodes.
         tf32, compute_capabilities, keep_network, cuda_graphs, cache, save, refittable: As for `trtconv.convert`.
 
@@ -83,8 +89,9 @@ def from_onnx(
     with alone(), collect_messages() as messages, default_device("cpu"):
         network = _parse(model, messages)
         clock.lap("parse")
-        _fix_shapes(network, shapes or {})
-        signature = _signature(network)
+        sizes = sizes_of(_inputs(network), shapes or {}, dynamic_shapes or {})
+        _set_sizes(network, sizes)
+        signature = _signature(network, sizes)
         graph = network.graph()
         parsed = storages(graph.weights())  # they are the parser's
         if keep_network:
@@ -209,80 +216,42 @@ def _outputs(network: Network) -> list[Any]:
     return [network.definition.get_output(index) for index in range(network.definition.num_outputs)]
 
 
-def _fix_shapes(network: Network, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Give the inputs their shapes; TensorRT infers all others from them."""
-    inputs = {tensor.name: tensor for tensor in _inputs(network)}
-    unknown = [name for name in shapes if name not in inputs]
-    if unknown:
-        raise ValueError(f"shapes: the model has no input {unknown}; it has {_listing(inputs.values())}")
-    missing = [tensor for name, tensor in inputs.items() if name not in shapes and -1 in tuple(tensor.shape)]
-    if missing:
-        example = ", ".join(f"{tensor.name!r}: [{', '.join(_dimensions(tensor))}]" for tensor in missing)
-        raise ConversionError(
-            f"the model has inputs with dynamic dimensions: {_listing(missing)}; pass their sizes, with a number "
-            f"for each name: from_onnx(..., shapes={{{example}}})"
-        )
-    sizes: dict[str, int] = {}
-    for name, given in shapes.items():
-        inputs[name].shape = _check_shape(inputs[name], given, sizes)
-
-
-def _check_shape(tensor: Any, given: Sequence[int], sizes: dict[str, int]) -> tuple[int, ...]:
-    """The shape given for an input; `sizes` holds the sizes of the dimensions with names so far."""
-    option = f"shapes={{{tensor.name!r}: {given!r}}}"
-    try:
-        shape = tuple(map(operator.index, given))
-    except TypeError:
-        raise ValueError(f"{option}: a shape is a sequence of sizes; the model takes {_listing([tensor])}") from None
-    fixed = tuple(tensor.shape)
-    if len(shape) != len(fixed) or not all(map(_admits, fixed, shape)):
-        hint = "" if fixed else ", a scalar; so TensorRT reads an input whose shape the model doesn't say"
-        raise ValueError(f"{option} doesn't fit: the model takes {_listing([tensor])}{hint}")
-    for name, size in zip(_dimensions(tensor), shape, strict=True):
-        if not name.isdecimal() and name != "?" and sizes.setdefault(name, size) != size:
-            raise ValueError(f"{option}: {name} is {size} here and {sizes[name]} in an input before")
-    return shape
-
-
-def _admits(dimension: int, size: int) -> bool:
-    return size >= 0 and dimension in (-1, size)
-
-
-def _dimensions(tensor: Any) -> list[str]:
-    """Each dimension as a number, a name, or "?"."""
-    shape = tuple(tensor.shape)
-    return [str(size) if size >= 0 else tensor.get_dimension_name(axis) or "?" for axis, size in enumerate(shape)]
-
-
-def _listing(tensors: Any) -> str:
-    return ", ".join(
-        f"{tensor.name!r}: {name_of(to_torch(tensor.dtype))}[{', '.join(_dimensions(tensor))}]" for tensor in tensors
-    )
+def _set_sizes(network: Network, sizes: Sequence[tuple[SizeSpec, ...]]) -> None:
+    """Give the inputs their sizes; TensorRT infers all others from them."""
+    for tensor, shape in zip(_inputs(network), sizes, strict=True):
+        built = tuple(size if isinstance(size, int) else -1 for size in shape)
+        if built != tuple(tensor.shape):
+            tensor.shape = built
 
 
 # -- the signature --------------------------------------------------------------------------------
 
 
-def _signature(network: Network) -> Signature:
+def _signature(network: Network, sizes: Sequence[tuple[SizeSpec, ...]]) -> Signature:
     values = [tensor.name for tensor in _inputs(network) if tensor.is_shape_tensor]
     if values:
         raise ConversionError(
             f"shapes in the model depend on the values of {values}; trtconv takes models whose shapes follow from "
             "those of the inputs: make these inputs constants of the model"
         )
-    inputs = [_spec(network, tensor) for tensor in _inputs(network)]
+    inputs = [
+        dataclasses.replace(_spec(network, tensor), shape=shape)
+        for tensor, shape in zip(_inputs(network), sizes, strict=True)
+    ]
     try:
         outputs = [_spec(network, tensor) for tensor in _outputs(network)]
     except BuildError as error:
         raise BuildError(
-            f"the model doesn't take inputs of these shapes, {_listing(_inputs(network))}: {error}"
+            f"the model doesn't take inputs of these shapes, {listing(_inputs(network))}: {error}"
         ) from error
     open_ended = [f"{spec.name!r}: {spec}" for spec in outputs if -1 in spec.shape]
-    if open_ended:
+    if open_ended and all(spec.is_static for spec in inputs):
         raise ConversionError(
             f"the shapes of outputs depend on values: {', '.join(open_ended)} (-1 for a size that isn't known); "
             "trtconv takes models whose shapes follow from those of the inputs"
         )
+    # How they follow from those of the inputs is TensorRT's business.
+    outputs = [dataclasses.replace(each, shape=tuple("?" if n == -1 else n for n in each.shape)) for each in outputs]
     return Signature.of_tensors(inputs, outputs)
 
 

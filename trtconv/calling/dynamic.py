@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from trtconv.calling.arguments import Parameters
-from trtconv.calling.structure import children_of, paths_of_leaves, shown_path
-from trtconv.sizes.ranges import Dim, Limits, Range, SizeSpec
+from trtconv.calling.given_sizes import Given, Place, Profile, shown_place
+from trtconv.calling.structure import paths_of_leaves
+from trtconv.sizes.expressions import renamed
+from trtconv.sizes.ranges import Range, Relation, SizeSpec, span
+from trtconv.sizes.text import linear, parse
 
-_Path = tuple[Any, ...]
+_Identity = tuple[Any, ...]
+"""What a size is in each profile: a name, a number or a `Given`. Sizes that are the same in each are one."""
 
 
 class DynamicShapes:
@@ -23,9 +26,11 @@ class DynamicShapes:
             a dict from dimension to size, or its least, best and largest shape, or None. A list of such
             mappings stands for as many optimization profiles.
         arguments: The example arguments with the names of the parameters, in the order of the call.
+        open_sizes: Places of whose sizes the example says nothing.
 
     Attributes:
-        sizes: For each tensor among the arguments, in order, its sizes: ranges where they may vary.
+        sizes: For each tensor among the arguments, in order, its sizes: ranges where they may vary, relations where
+            they follow from ranges.
 
     Raises:
         ValueError: a name, dimension or size doesn't fit the example; the message says which.
@@ -35,209 +40,154 @@ class DynamicShapes:
         self,
         dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         arguments: Sequence[tuple[str, Any]],
+        open_sizes: Collection[Place] = (),
     ) -> None:
         given = [dynamic_shapes or {}] if isinstance(dynamic_shapes, Mapping | None) else list(dynamic_shapes)
         if not given or not all(isinstance(profile, Mapping) for profile in given):
             raise ValueError(
                 f"dynamic_shapes={dynamic_shapes!r}: it has to be a dict, or a list of dicts, one a profile"
             )
-        profiles = [_Profile(spec, arguments) for spec in given]
-        self._taken: dict[str, tuple[Any, ...]] = {}
-        self.sizes = [
-            tuple(
-                self._size(f"{shown_path(path)}.{dim}", size, [profile.limits.get((path, dim)) for profile in profiles])
-                for dim, size in enumerate(leaf.shape)
+        self._profiles = [Profile(spec, arguments) for spec in given]
+        self._ranges: dict[_Identity, Range] = {}
+        tensors = [(path, leaf) for path, leaf in paths_of_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+        sizes = {
+            (path, dim): None if (path, dim) in open_sizes else size
+            for path, leaf in tensors
+            for dim, size in enumerate(leaf.shape)
+        }
+        spelled = {place: self._spelled(place, example) for place, example in sizes.items()}
+        examples = _examples(spelled, sizes)
+        multiples = _pure_multiples(spelled.values())
+        specs = {
+            place: self._spec(shown_place(place), *spelled[place], examples, multiples, example)
+            for place, example in sizes.items()
+        }
+        _check_examples(specs, sizes)
+        self.sizes = [tuple(specs[path, dim] for dim in range(leaf.dim())) for path, leaf in tensors]
+
+    def _spelled(self, place: Place, example: int | None) -> tuple[str, tuple[_Identity, ...]]:
+        """A dimension's size over all profiles, as an expression of sizes."""
+        given = [profile.given.get(place) or Given(str(example)) for profile in self._profiles]
+        first = given[0]
+        if first.names and all(each.expression == first.expression for each in given):
+            return first.expression, tuple(
+                tuple(profile.part(each.names[i]) for profile, each in zip(self._profiles, given, strict=True))
+                for i in range(len(first.names))
             )
-            for path, leaf in paths_of_leaves(arguments)
-            if isinstance(leaf, torch.Tensor)
-        ]
+        parts = (
+            profile.part(each.names[0]) if each.expression == "s0" else each if each.names else int(each.expression)
+            for profile, each in zip(self._profiles, given, strict=True)
+        )
+        return "s0", (tuple(parts),)
 
-    def _size(self, place: str, example: int, limits: list[Limits | None]) -> SizeSpec:
-        """A dimension's size over all profiles."""
-        settled = [
-            Limits(example, example, example) if each is None else each.settled(place, example) for each in limits
-        ]
-        spans = tuple((each.min, each.opt or 0, each.max) for each in settled)
-        if not any(each is not None for each in limits):
-            return example
-        step = settled[0].multiple_of
-        if any(each.multiple_of != step for each in settled if each.min < each.max):
-            raise ValueError(f"{place}: multiple_of differs between profiles")
-        # The same size in every profile is one size; two of one name that differ in a profile are two.
-        name = next((each.name for each in limits if each is not None and each.name), place)
-        identity = tuple(each.name if each is not None else example for each in limits)
-        if self._taken.setdefault(name, identity) != identity:
-            name = place
-        result = Range(name, spans, step)
-        if example not in result:
-            raise ValueError(f"{place}: the example has size {example}, outside of {result}")
-        return result if result.min < result.max else example
+    def _spec(
+        self,
+        place: str,
+        expression: str,
+        identities: tuple[_Identity, ...],
+        examples: Mapping[_Identity, int | None],
+        multiples: Mapping[_Identity, str],
+        example: int | None,
+    ) -> SizeSpec:
+        if len(identities) == 1 and expression == multiples.get(identities[0], "s0"):
+            limits = self._range(place, identities[0], expression, examples)
+            if example is not None and example not in limits:
+                raise ValueError(f"{place}: the example has size {example}, outside of {limits}")
+            return limits if limits.min < limits.max else limits.min
+        of = tuple(self._range(place, identity, "s0", examples) for identity in identities)
+        return Relation(expression, of)
+
+    def _range(
+        self, place: str, identity: _Identity, expression: str, examples: Mapping[_Identity, int | None]
+    ) -> Range:
+        """The range of a size; `expression` of it is what the inputs have."""
+        if identity not in self._ranges:
+            spans, steps = [], set()
+            for profile, part in zip(self._profiles, identity, strict=True):
+                limits = profile.limits(part)
+                spans.append(span(expression, [limits.settled(place, examples[identity])]))
+                if limits.min < limits.max:
+                    steps.add(limits.multiple_of)
+            if len(steps) > 1:
+                raise ValueError(f"{place}: multiple_of differs between profiles")
+            name = renamed(expression, {"s0": _name_of(identity, place)})
+            if any(known.name == name for known in self._ranges.values()):
+                name = place  # two of one name that differ in a profile are two
+            factor, _ = _line(expression) or (1, 0)
+            self._ranges[identity] = Range(name, tuple(spans), factor * max(steps, default=1))
+        return self._ranges[identity]
 
 
-class _Profile:
-    """One mapping of `DynamicShapes`: limits by place and dimension.
+def _name_of(identity: _Identity, otherwise: str) -> str:
+    return next((part for part in identity if isinstance(part, str)), otherwise)
 
-    Attributes:
-        limits: By a tensor's path (the parameter, then a key for each level) and the dimension.
-    """
 
-    def __init__(self, dynamic_shapes: Mapping[str, Any], arguments: Sequence[tuple[str, Any]]) -> None:
-        self.limits: dict[tuple[_Path, int], Limits] = {}
-        self._named: dict[str, Limits] = {}
-        self._objects: dict[int, str] = {}
-        values = dict(reversed(arguments))
-        for name, spec in dynamic_shapes.items():
-            if name not in values:
-                known = ", ".join(dict(arguments)) or "none"
-                raise ValueError(f"dynamic_shapes names {name!r}; the example inputs are {known}")
-            self._read((name,), values[name], spec)
-
-    def _read(self, path: _Path, value: Any, spec: Any) -> None:
-        if spec is None:
-            return
-        if isinstance(value, torch.Tensor):
-            for dim, size in _by_dimension(shown_path(path), value, spec).items():
-                if size is not None:
-                    self.limits[path, dim] = self._limits(f"{shown_path(path)}.{dim}", size)
-            return
-        found = children_of(value)
-        nesting, values = found or (None, [])
-        children = dict(zip((nesting and nesting.keys) or range(len(values)), values, strict=True))
-        for key, child in spec.items() if isinstance(spec, Mapping) else enumerate(spec):
-            if key not in children:
+def _examples(
+    spelled: Mapping[Place, tuple[str, tuple[_Identity, ...]]], sizes: Mapping[Place, int | None]
+) -> dict[_Identity, int | None]:
+    """The size that each range has in the example."""
+    found: dict[_Identity, int | None] = {}
+    for wanted in (True, False):  # a dimension of that very size says it best
+        for place, (expression, identities) in spelled.items():
+            line = _line(expression) if len(identities) == 1 else None
+            if line is None or (expression == "s0") is not wanted:
+                continue
+            size, (factor, offset) = sizes[place], line
+            if size is not None and identities[0] not in found and (size - offset) % factor:
+                shown = renamed(expression, {"s0": _name_of(identities[0], "n")})
+                raise ValueError(f"{shown_place(place)}: the example has size {size}, which no {shown} is")
+            found.setdefault(identities[0], None if size is None else (size - offset) // factor)
+    for place, (_, identities) in spelled.items():
+        for index, identity in enumerate(identities):
+            if identity not in found:
+                name = _name_of(identity, f"s{index}")
                 raise ValueError(
-                    f"dynamic_shapes names {shown_path((*path, key))}, which the example input doesn't have"
+                    f"{shown_place(place)}: {name!r} can't be told from the sizes of the inputs: some dimension has to "
+                    "be of that size, or of a multiple of it and a number"
                 )
-            self._read((*path, key), children[key], child)
-
-    def _limits(self, place: str, given: Any) -> Limits:
-        result = _read_limits(place, given)
-        # The same object stands for the same size; its id is unique while the caller holds it.
-        name = result.name or self._objects.setdefault(id(given), place)
-        result = dataclasses.replace(result, name=name)
-        known = self._named.setdefault(name, result)
-        if known != result:
-            raise ValueError(f"{place}: the size {name!r} is {known} elsewhere and {result} here")
-        return result
+    return found
 
 
-def _by_dimension(path: str, value: torch.Tensor, spec: Any) -> dict[int, Any]:
-    """The sizes that are given for a tensor, by dimension from 0."""
-    rank = value.dim()
-    if isinstance(spec, Mapping):
-        for dim in spec:
-            if not isinstance(dim, int) or not -rank <= dim < rank:
-                raise ValueError(f"dynamic_shapes[{path!r}] names dimension {dim!r}; the example has {rank}")
-        return {dim % rank: size for dim, size in spec.items()}
-    shapes = [tuple(shape) for shape in spec] if isinstance(spec, Sequence) and len(spec) == 3 else []
-    if not shapes or any(len(shape) != rank for shape in shapes):
-        raise ValueError(
-            f"dynamic_shapes[{path!r}] is {spec!r}; it has to be a dict from dimension to Dim, or the least, the best "
-            f"and the largest shape, each of {rank} sizes"
-        )
-    triples = zip(*shapes, strict=True)
-    return {dim: sizes for dim, sizes in enumerate(triples) if sizes != (value.shape[dim],) * 3}
+def _pure_multiples(spelled: Iterable[tuple[str, tuple[_Identity, ...]]]) -> dict[_Identity, str]:
+    """For sizes of which the inputs have only one multiple: that multiple, which is then a range of its own."""
+    uses: dict[_Identity, set[tuple[str, int]]] = {}
+    for expression, identities in spelled:
+        for identity in identities:
+            uses.setdefault(identity, set()).add((expression, len(identities)))
+    return {
+        identity: next(iter(each))[0]
+        for identity, each in uses.items()
+        if len(each) == 1 and all(count == 1 and (_line(text) or (0, 1))[1] == 0 for text, count in each)
+    }
 
 
-def _read_limits(place: str, given: Any) -> Limits:
-    if isinstance(given, Dim):
-        return Limits(given.min, given.opt, given.max, given.name or "", given.multiple_of)
-    if isinstance(given, int) and not isinstance(given, bool):
-        return Limits(given, given, given, place)
-    if isinstance(given, tuple) and len(given) == 3 and all(isinstance(size, int) for size in given):
-        return Limits(*given, name=place)
-    low, high = getattr(given, "min", None), getattr(given, "max", None)  # torch.export.Dim
-    if isinstance(low, int) and isinstance(high, int):
-        return Limits(low, None, high, getattr(given, "__name__", place), _step_of(place, given))
-    raise ValueError(
-        f"{place}: {given!r} is no dynamic size; allowed are trtconv.Dim, (min, opt, max), a number, and "
-        "torch.export.Dim with min and max"
-    )
+def _check_examples(specs: Mapping[Place, SizeSpec], sizes: Mapping[Place, int | None]) -> None:
+    """See that the sizes of the example are equal where they have to be, and follow as they are to."""
+    seen: dict[str, tuple[Place, int]] = {}
+    for place, spec in specs.items():
+        example = sizes[place]
+        if isinstance(spec, Range) and example is not None:
+            other, size = seen.setdefault(spec.name, (place, example))
+            if size != example:
+                raise ValueError(
+                    f"{shown_place(place)}: the example has size {example}; {shown_place(other)}, which is the same "
+                    f"size, has {size}"
+                )
+    known = {name: size for name, (_, size) in seen.items()}
+    for place, spec in specs.items():
+        example = sizes[place]
+        if isinstance(spec, Relation) and example is not None:
+            for limits in spec.of[:1]:
+                if len(spec.of) == 1 and limits.name not in known:
+                    known[limits.name] = spec.solved(example) or 0
+            if all(limits.name in known for limits in spec.of) and spec.at(known) != example:
+                raise ValueError(
+                    f"{shown_place(place)}: the example has size {example}, and {spec} is {spec.at(known)} there"
+                )
 
 
-def _step_of(place: str, given: Any) -> int:
-    """The factor of a torch.export.Dim such as ``32 * Dim("height")``."""
-    if not hasattr(given, "fn"):
-        return 1
-    if given.fn(0) != 0:
-        raise ValueError(
-            f"{place}: {given!r} is no dynamic size; of sizes that follow from others multiples are allowed"
-        )
-    return int(given.fn(1))
-
-
-def infer_dynamic_shapes(examples: Iterable[Any], module: Any = None) -> dict[str, Any]:
-    """Find which sizes vary in a data set, for the option `dynamic_shapes` of `trtconv.convert`.
-
-    A size that isn't the same in all examples becomes a `Dim` from the least to the largest that occurs,
-    optimized for that of the example with the median number of elements. The same dimension of several tensors
-    is one size if it is equal in each example.
-
-    Args:
-        examples: A `DataLoader`, or anything else that gives examples. Each is a dict of the module's arguments by
-            name, nested as the module takes them, or, with `module`, a tensor, which is its first argument, or a
-            tuple or list of its first arguments. What is more than the module takes (labels) is left out.
-        module: The module that is to be converted, for the names of its parameters.
-
-    Returns: what `dynamic_shapes` takes; {} if no size varies.
-
-    Raises:
-        ValueError: there are no examples, they differ in their arguments, nesting or ranks, or they aren't by name and
-            no module is given.
-    """
-    parameters = None if module is None else Parameters.of(module)
-    seen = [_tensors_by_path(_by_name(example, parameters)) for example in examples]
-    if not seen:
-        raise ValueError("there are no examples to find sizes in")
-    for each in seen:
-        if {path: len(shape) for path, shape in each.items()} != {path: len(shape) for path, shape in seen[0].items()}:
-            raise ValueError(f"the examples differ: one has {_listing(seen[0])}, another {_listing(each)}")
-    elements = sorted(range(len(seen)), key=lambda i: sum(torch.Size(shape).numel() for shape in seen[i].values()))
-    middle = elements[len(elements) // 2]
-    dims: dict[tuple[int, tuple[int, ...]], Dim] = {}
-    result: dict[str, Any] = {}
-    for path, shape in seen[0].items():
-        for dim in range(len(shape)):
-            sizes = tuple(each[path][dim] for each in seen)
-            if min(sizes) < max(sizes):
-                place = f"{'.'.join(map(str, path))}.{dim}"
-                limits = Dim(min(sizes), sizes[middle], max(sizes), name=place)
-                _put(result, (*path, dim), dims.setdefault((dim, sizes), limits))
-    return result
-
-
-def _by_name(example: Any, parameters: Parameters | None) -> Mapping[str, Any]:
-    """An example's arguments by the names of the parameters that take them."""
-    if isinstance(example, Mapping):
-        return example
-    if parameters is None:
-        raise ValueError(
-            f"an example is a {type(example).__name__}; give dicts of arguments by name, or the module for their "
-            "names: infer_dynamic_shapes(loader, module)"
-        )
-    args = tuple(example) if isinstance(example, (tuple, list)) else (example,)
-    count = len(args) if parameters.takes_any_number else parameters.positional
-    return dict(parameters.named(args[:count], {}))
-
-
-def _tensors_by_path(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], tuple[int, ...]]:
-    if isinstance(value, torch.Tensor):
-        return {path: tuple(value.shape)}
-    found = children_of(value)
-    if found is None:
-        return {}
-    nesting, children = found
-    shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
-    for key, child in zip(nesting.keys or range(len(children)), children, strict=True):
-        shapes |= _tensors_by_path(child, (*path, key))
-    return shapes
-
-
-def _put(tree: dict[Any, Any], path: tuple[Any, ...], value: Any) -> None:
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value
-
-
-def _listing(shapes: Mapping[tuple[Any, ...], tuple[int, ...]]) -> str:
-    return ", ".join(f"{'.'.join(map(str, path))} {list(shape)}" for path, shape in shapes.items()) or "no tensors"
+@functools.lru_cache(maxsize=1024)
+def _line(expression: str) -> tuple[int, int] | None:
+    """(a, b) of an expression a * s0 + b, a above 0; None of others."""
+    found = linear(parse(expression))
+    return (found[0], found[2]) if found is not None and found[0] > 0 else None

@@ -10,7 +10,7 @@ import torch
 from trtconv.calling.structure import PLAIN, children_of, map_leaves, same_value, shown_path
 from trtconv.dtypes import name_of
 from trtconv.errors import InputError
-from trtconv.sizes.ranges import Range
+from trtconv.sizes.ranges import Range, Relation
 
 if TYPE_CHECKING:
     from trtconv.calling.signature import Signature, TensorSpec
@@ -98,7 +98,9 @@ def misfit_of_tensor(signature: Signature, index: int, tensor: torch.Tensor, siz
     unfit = {
         dim: allowed
         for dim, (size, allowed) in enumerate(zip(tensor.shape, spec.shape, strict=True))
-        if size != allowed and not (isinstance(allowed, Range) and size in allowed)
+        if size != allowed
+        and not isinstance(allowed, Relation)
+        and not (isinstance(allowed, Range) and size in allowed)
     }
     if not unfit:
         return _misfit_of_equal_sizes(name, tensor, spec, sizes)
@@ -124,10 +126,24 @@ def _misfit_of_equal_sizes(name: str, tensor: torch.Tensor, spec: TensorSpec, si
         if isinstance(allowed, Range) and seen.setdefault(allowed.name, size) != size:
             return InputError(
                 f"{name} is {_shown(tensor)}, with size {size} in dimension {dim}; the other inputs have "
-                f"{allowed.name} = {seen[allowed.name]}, which is the same size: pass equal sizes, or convert the "
-                "module again with a range for each"
+                f"{allowed.name} = {seen[allowed.name]}, which is the same size: pass equal sizes"
             )
     return InputError(f"{name} is {_shown(tensor)}; the module was converted for {spec}")
+
+
+def misfit_of_relation(
+    signature: Signature, index: int, dim: int, tensor: torch.Tensor, sizes: Mapping[str, int]
+) -> InputError:
+    """The error for a size that doesn't follow from others as it has to; `sizes` has those that are known."""
+    relation = signature.inputs[index].shape[dim]
+    assert isinstance(relation, Relation)
+    name = f"{label(signature, index)} is {_shown(tensor)}, with size {tensor.shape[dim]} in dimension {dim}"
+    known = ", ".join(f"{each.name} = {sizes[each.name]}" for each in relation.of if each.name in sizes)
+    if any(each.name not in sizes for each in relation.of):
+        limits = " and ".join(f"{each.name} {_allowed(each)}" for each in relation.of)
+        return InputError(f"{name}; it has to be {relation}, with {limits}: pass such a size")
+    expected = relation.at(sizes)
+    return InputError(f"{name}; it has to be {relation}, which is {expected} for {known}: pass sizes that fit")
 
 
 def label(signature: Signature, index: int) -> str:
@@ -147,15 +163,15 @@ def ending_gradient(signature: Signature, tensors: Sequence[torch.Tensor]) -> st
     )
 
 
-def _allowed(size: int | Range | str) -> str:
+def _allowed(size: int | Range | Relation | str) -> str:
     if not isinstance(size, Range):
         return str(size)
     return f"{size.min} to {size.max}" + (f" in steps of {size.multiple_of}" if size.multiple_of > 1 else "")
 
 
-def _wider(allowed: int | Range | str, size: int) -> Any:
+def _wider(allowed: int | Range | Relation | str, size: int) -> Any:
     """A range that has this size too."""
-    if isinstance(allowed, str):
+    if isinstance(allowed, Relation | str):
         return size
     low, best, high = (allowed.min, allowed.opt, allowed.max) if isinstance(allowed, Range) else (allowed,) * 3
     return min(low, size), best, max(high, size)

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from trtconv.calling.arguments import Parameter, Parameters
-from trtconv.calling.misfits import label, misfit_of_arguments, misfit_of_tensor
+from trtconv.calling.misfits import label, misfit_of_arguments, misfit_of_relation, misfit_of_tensor
+from trtconv.calling.signature_text import as_text
 from trtconv.calling.structure import (
     LEAF,
     Nesting,
@@ -24,7 +25,7 @@ from trtconv.calling.structure import (
 )
 from trtconv.dtypes import engine_dtype, name_of, of_name
 from trtconv.errors import InputError
-from trtconv.sizes.ranges import Range
+from trtconv.sizes.ranges import Range, Relation, from_json, ranges_in, to_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +35,13 @@ class TensorSpec:
     Attributes:
         name: Its name in the engine.
         dtype: Its torch dtype.
-        shape: Its sizes; a `Range` where the size of an input may vary, the expression that a size of
-            an output follows from.
+        shape: Its sizes; a `Range` where the size of an input may vary, a `Relation` where it follows from others, the
+            expression that a size of an output follows from.
     """
 
     name: str
     dtype: torch.dtype
-    shape: tuple[int | Range | str, ...]
+    shape: tuple[int | Range | Relation | str, ...]
 
     def __str__(self) -> str:
         return f"{name_of(self.dtype)}[{', '.join(map(str, self.shape))}]"
@@ -51,12 +52,12 @@ class TensorSpec:
         return all(isinstance(size, int) for size in self.shape)
 
     @property
-    def engine_shape(self) -> tuple[int | Range | str, ...]:
+    def engine_shape(self) -> tuple[int | Range | Relation | str, ...]:
         """The sizes that the engine has: behind those of a complex tensor the two parts."""
         return (*self.shape, 2) if self.dtype.is_complex else self.shape
 
     def admits(self, tensor: Any, sizes: dict[str, int]) -> bool:
-        """Tell whether a tensor fits; `sizes` keeps the sizes of ranges from tensor to tensor."""
+        """Tell whether a tensor fits by itself; `sizes` keeps the sizes of ranges from tensor to tensor."""
         if not isinstance(tensor, torch.Tensor) or tensor.dtype is not self.dtype:
             return False
         if self.is_static:
@@ -64,30 +65,25 @@ class TensorSpec:
         return tensor.dim() == len(self.shape) and all(
             size in allowed and sizes.setdefault(allowed.name, size) == size
             if isinstance(allowed, Range)
-            else size == allowed or isinstance(allowed, str)  # a text stands for a size that the engine itself checks
+            # Relations are checked when all sizes are known; a text stands for a size that the engine itself checks.
+            else size == allowed or isinstance(allowed, (Relation, str))
             for size, allowed in zip(tensor.shape, self.shape, strict=True)
         )
 
     def to_json(self) -> list[Any]:
         """The specification as JSON values."""
-        sizes = [dataclasses.asdict(size) if isinstance(size, Range) else size for size in self.shape]
-        return [self.name, name_of(self.dtype), sizes]
+        return [self.name, name_of(self.dtype), list(map(to_json, self.shape))]
 
     @staticmethod
     def from_json(data: list[Any]) -> TensorSpec:
         """The inverse of `to_json`."""
         name, dtype, shape = data
-        sizes = tuple(_range_from_json(size) if isinstance(size, dict) else size for size in shape)
-        return TensorSpec(name, of_name(dtype), sizes)
+        return TensorSpec(name, of_name(dtype), tuple(map(from_json, shape)))
 
 
-def _range_from_json(data: Mapping[str, Any]) -> Range:
-    return Range(data["name"], tuple((low, best, high) for low, best, high in data["profiles"]), data["multiple_of"])
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Signature:
-    """How a converted module is called, and what it returns.
+    """How a converted module is called, and what it returns; printed, it says what sizes are allowed.
 
     Attributes:
         parameters: Those of the module's forward.
@@ -159,14 +155,21 @@ class Signature:
             if not spec.admits(tensors[index], sizes):
                 self.tensors_of(args, kwargs)
                 raise self._misfit(tensors)
+        if self.relations:
+            self._check_relations(tensors, sizes)
         if len(self.profiles) > 1:
             self._check_profiles(sizes)
         return tensors
 
+    def __repr__(self) -> str:
+        return as_text(self)
+
     def settle(self) -> Signature:
         """Work out now what is kept once known, for tracers that can't look into that; return itself."""
-        _ = self.profiles, self.leading, self.is_cast, self.returns_one_tensor, self.writes_to_arguments
+        _ = self.profiles, self.relations, self.leading, self.is_cast
+        _ = self.returns_one_tensor, self.writes_to_arguments
         _ = [spec.is_static for spec in (*self.taken, *self.outputs)]
+        _ = [relation.function for _, _, relation in self.relations]
         return self
 
     def device_of(self, tensors: Sequence[torch.Tensor]) -> torch.device:
@@ -218,9 +221,35 @@ class Signature:
     @functools.cached_property
     def profiles(self) -> tuple[Mapping[str, tuple[int, int, int]], ...]:
         """For each optimization profile the limits of the dynamic sizes by name."""
-        ranges = {size.name: size for spec in self.inputs for size in spec.shape if isinstance(size, Range)}
-        count = max((len(limits.profiles) for limits in ranges.values()), default=1)
-        return tuple({name: limits.profiles[i] for name, limits in ranges.items()} for i in range(count))
+        count = max((len(limits.profiles) for limits in self.ranges.values()), default=1)
+        return tuple({name: limits.profiles[i] for name, limits in self.ranges.items()} for i in range(count))
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The dynamic sizes by name."""
+        return {limits.name: limits for limits in ranges_in(spec.shape for spec in self.inputs)}
+
+    @functools.cached_property
+    def relations(self) -> tuple[tuple[int, int, Relation], ...]:
+        """The inputs, with their dimensions, whose sizes follow from others."""
+        return tuple(
+            (index, dim, size)
+            for index, spec in enumerate(self.inputs)
+            for dim, size in enumerate(spec.shape)
+            if isinstance(size, Relation)
+        )
+
+    def _check_relations(self, tensors: Sequence[torch.Tensor], sizes: dict[str, int]) -> None:
+        """See that sizes follow from others as they have to; `sizes` gets those that no dimension has by itself."""
+        for index, dim, relation in self.relations:
+            if len(relation.of) == 1 and relation.of[0].name not in sizes:
+                solved = relation.solved(tensors[index].shape[dim])
+                if solved is None or solved not in relation.of[0]:
+                    raise misfit_of_relation(self, index, dim, tensors[index], sizes)
+                sizes[relation.of[0].name] = solved
+        for index, dim, relation in self.relations:
+            if relation.at(sizes) != tensors[index].shape[dim]:
+                raise misfit_of_relation(self, index, dim, tensors[index], sizes)
 
     def _check_profiles(self, sizes: Mapping[str, int]) -> None:
         if any(all(low <= sizes[n] <= high for n, (low, _, high) in profile.items()) for profile in self.profiles):

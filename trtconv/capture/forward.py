@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,13 +15,14 @@ from trtconv.calling.structure import Nesting, Structure, take_apart
 from trtconv.capture.agreement import check_agreement
 from trtconv.capture.kept import now_in_places_of
 from trtconv.capture.quiet import quiet
+from trtconv.capture.relations import hints_to_try, relations_in, runs_without, with_relation
 from trtconv.capture.repetition import State, warn_of_frozen_values
 from trtconv.capture.replay import same_results
 from trtconv.capture.returned import Returned
 from trtconv.capture.session import Session
 from trtconv.capture.trace import Call, Origin, Trace, live_calls
 from trtconv.errors import CaptureError, ConversionError
-from trtconv.sizes.ranges import Range, SizeSpec
+from trtconv.sizes.ranges import Range, SizeSpec, at_sizes, ranges_in
 from trtconv.sizes.symbols import Symbols
 
 _TRAINS = (
@@ -40,6 +41,7 @@ class Captured:
         result: The result, nested as the module returned it; its tensors are the first of `trace.outputs`.
         written_inputs: The places, among the inputs, of those that the forward pass writes to.
         ranges: The range of each sympy symbol in the trace's sizes: the size is the symbol times `multiple_of`.
+        sizes: Those of the inputs: as they were asked for, or as the forward pass makes them follow from one another.
         returned: What each torch function gave that the code called, in order.
     """
 
@@ -47,6 +49,7 @@ class Captured:
     result: Structure
     written_inputs: tuple[int, ...]
     ranges: Mapping[Any, Range]
+    sizes: Sequence[tuple[SizeSpec, ...]]
     returned: Sequence[Returned] = ()
 
 
@@ -71,7 +74,8 @@ def capture(
             recorded as the ATen operators that it runs.
         own_functions: Functions that aren't torch's and are recorded whole.
         constant_values: For lines where Python reads a tensor's value: "file:line" -> the value.
-        shapes: The sizes of each example tensor, in order; a `Range` becomes a symbol. By default those they have.
+        shapes: The sizes of each example tensor, in order; a `Range` becomes a symbol, a `Relation` an expression. By
+            default those they have.
         state: Buffers by their names, which are inputs too: behind the others, in this order.
 
     Raises:
@@ -91,7 +95,7 @@ def capture(
         def call() -> Trace:
             result = run([tuple(leaf.shape) if isinstance(leaf, torch.Tensor) else None for leaf in leaves])
             result.left.restore_attributes()
-            return result.captured().trace
+            return result.trace()
 
         warn_of_frozen_values(module, before, after, call)
     return captured
@@ -101,42 +105,57 @@ def _capture_sizes(
     run: Callable[..., _Run],
     leaves: Sequence[Any],
     sizes: Sequence[Sequence[SizeSpec] | None],
-    kept: Iterable[torch.Tensor],
+    kept: Collection[torch.Tensor],
 ) -> tuple[Captured, State]:
     """Capture for these sizes; the state is that after the first pass."""
-    ranges = sorted({size for each in sizes if each for size in each if isinstance(size, Range)}, key=str)
+    examples = [leaf for leaf, each in zip(leaves, sizes, strict=True) if each is not None]
+    ranges = ranges_in(sizes)
     if not ranges:
         result = run(sizes)
-        return result.captured(), result.left
+        return result.captured(sizes), result.left
+    shapes = (*sizes, *(tensor.shape for tensor in kept))
+    fixed = {size for each in shapes if each for size in each if type(size) is int}
+    errors: list[Exception] = []
+    waiting = hints_to_try(ranges, sizes, examples)
+    while waiting:
+        symbols = Symbols(fixed, waiting.pop(0))
+        try:
+            symbolic = run(sizes, symbols)
+            for relation in relations_in(symbols):
+                otherwise = runs_without(relation, symbols, functools.partial(_runs, run, sizes))
+                if otherwise is None:
+                    return _capture_sizes(run, leaves, with_relation(sizes, relation), kept)
+                waiting.insert(0, otherwise)  # it holds by chance at these sizes, and not at those
+            _check_sizes(run, symbolic, symbols, sizes, [*examples, *kept])
+            return symbolic.captured(sizes), symbolic.left
+        except Exception as error:  # the module's own code may raise anything at sizes that it doesn't take
+            errors.append(error)
+    # Some modules take only some of the sizes, multiples of 32 for one; those to optimize for are among them.
+    raise errors[min(1, len(errors) - 1)]
+
+
+def _runs(run: Callable[..., _Run], sizes: Sequence[Sequence[SizeSpec] | None], numbers: Mapping[Range, int]) -> bool:
+    """Whether the forward pass runs on these sizes of the ranges."""
     try:
-        return _capture_ranges(run, leaves, sizes, kept, ranges, distinct=True)
-    except (CaptureError, RuntimeError):
-        # Some modules take only some of the sizes, multiples of 32 for one; that to optimize for is among them.
-        return _capture_ranges(run, leaves, sizes, kept, ranges, distinct=False)
+        run(at_sizes(sizes, numbers), by_python=True)
+    except Exception:  # the module's own code may raise anything
+        return False
+    return True
 
 
-def _capture_ranges(
+def _check_sizes(
     run: Callable[..., _Run],
-    leaves: Sequence[Any],
+    symbolic: _Run,
+    symbols: Symbols,
     sizes: Sequence[Sequence[SizeSpec] | None],
-    kept: Iterable[torch.Tensor],
-    ranges: Sequence[Range],
-    *,
-    distinct: bool,
-) -> tuple[Captured, State]:
-    """Capture with symbols, and see that the ends of the ranges, among others, give the same calls."""
-    examples = [*(leaf for leaf, each in zip(leaves, sizes, strict=True) if each is not None), *kept]
-    fixed = {
-        size for each in (*sizes, *(tensor.shape for tensor in kept)) if each for size in each if type(size) is int
-    }
-    symbols = Symbols(fixed, distinct=distinct)
-    symbolic = run(sizes, symbols)
+    examples: Sequence[torch.Tensor],
+) -> None:
+    """See that the ends of the ranges, among other sizes, give the same calls as a capture with symbols."""
     exceptions = symbols.check_decisions()
     for place, point in enumerate([*exceptions, *symbols.points()]):
         numbers = point.sizes
-        at_place = [each and [numbers[n] if isinstance(n, Range) else n for n in each] for each in sizes]
         try:
-            static = run(at_place, by_python=True)
+            static = run(at_sizes(sizes, numbers), by_python=True)
         except (RuntimeError, ValueError):
             if place < len(exceptions) + 2:
                 raise
@@ -147,11 +166,10 @@ def _capture_ranges(
         try:
             check_agreement(both[0], both[1], values, shown)
         except CaptureError:
-            if not same_results(symbolic.captured().trace, static.captured().trace, values, examples):
+            if not same_results(symbolic.trace(), static.trace(), values, examples):
                 if point.decision:
                     raise CaptureError(point.decision) from None
                 raise
-    return symbolic.captured(), symbolic.left
 
 
 @dataclasses.dataclass
@@ -170,14 +188,18 @@ class _Run:
         """The calls that the outputs need."""
         return live_calls(self.session.calls, self.outputs)
 
-    def captured(self) -> Captured:
+    def trace(self) -> Trace:
         """The trace, with constants' values in the place of their stand-ins."""
         constants = self.session.constants
         calls = [constants.settled_call(call) for call in self.live_calls()]
-        trace = Trace(self.inputs, [constants.settled(tensor) for tensor in self.outputs], calls)
+        return Trace(self.inputs, [constants.settled(tensor) for tensor in self.outputs], calls)
+
+    def captured(self, sizes: Sequence[Sequence[SizeSpec] | None]) -> Captured:
+        """What it gave, for these sizes of the inputs."""
         symbols = self.session.symbols
         ranges = symbols.ranges if symbols else {}
-        return Captured(trace, self.result, self.written, ranges, self.session.returned.calls)
+        inputs = [tuple(each) for each in sizes if each is not None]
+        return Captured(self.trace(), self.result, self.written, ranges, inputs, self.session.returned.calls)
 
 
 def _run(

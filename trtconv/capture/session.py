@@ -32,7 +32,7 @@ from trtconv.capture.stand_ins import STAND_INS, fake_like
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
 from trtconv.errors import CaptureError
-from trtconv.sizes.ranges import Range, SizeSpec
+from trtconv.sizes.ranges import SizeSpec
 from trtconv.sizes.symbols import Symbols
 
 IsTaken = Callable[[Callable[..., Any]], bool]
@@ -127,7 +127,7 @@ class Session:
         if tuple(sizes) == tuple(example.shape):
             fake = fake_like(self._aten, example)
         else:
-            symbolic = [self.symbols.size(n) if self.symbols and isinstance(n, Range) else n for n in sizes]
+            symbolic = sizes if self.symbols is None else [self.symbols.size(each) for each in sizes]
             with _disable_current_modes(), self._aten, self._aten.silenced():
                 fake = torch.empty(symbolic, dtype=example.dtype, device=example.device)  # type: ignore[arg-type]
         self.inputs.append(fake)

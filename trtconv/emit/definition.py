@@ -52,7 +52,7 @@ class Definition:
         self._shapes: dict[int, tuple[Any, Sizes]] = {}
         self._constants: dict[tuple[int, int], tuple[torch.Tensor, Any]] = {}
         self._symbols: dict[sympy.Expr, tuple[Any, int]] = {}
-        self._multiples: dict[sympy.Expr, tuple[sympy.Expr, int]] = {}
+        self._lines: dict[sympy.Expr, tuple[sympy.Expr, int, int]] = {}
         self._expressions: dict[Any, Any] = {}
         self._kept: list[Any] = []
         self._weights: dict[tuple[int, int], torch.Tensor] = {}

@@ -26,6 +26,7 @@ from trtconv.emit.definition import Definition, Scalar
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.sizes import Size, broadcast, is_same, is_static, same, settled
 from trtconv.sizes.rounding import whole
+from trtconv.sizes.text import linear
 
 
 class Network(Definition):
@@ -206,11 +207,12 @@ class Network(Definition):
     # -- symbolic sizes -------------------------------------------------------------------------
 
     def define_symbol(self, value: sympy.Expr, tensor: Any, axis: int) -> None:
-        """Say that a symbol, or a multiple of one, is the size of an input tensor along an axis."""
+        """Say that the size of an input tensor along an axis is a symbol, or what follows from symbols."""
         self._symbols.setdefault(value, (tensor, axis))
-        factor, symbol = value.as_coeff_Mul()
-        if factor != 1:
-            self._multiples.setdefault(symbol, (value, int(factor)))
+        found = linear(value)
+        if found is not None and value != found[1]:
+            factor, symbol, offset = found
+            self._lines.setdefault(symbol, (value, factor, offset))
 
     def size_tensor(self, sizes: Sequence[Size]) -> Any:
         """A 1-D int64 tensor with these sizes, computed in the network where they are symbols."""
@@ -261,12 +263,15 @@ class Network(Definition):
             rank = len(self.built_shape(tensor))
             shape = self.known(self.add_shape(tensor).get_output(0), (rank,))
             return self.slice(shape, (axis,), (1,))
-        if value in self._multiples:
-            multiple, factor = self._multiples[value]
+        if value in self._lines:
+            size, factor, offset = self._lines[value]
+            result = self._expression_tensor(size)
+            if offset:
+                result = self.sub(result, self._expression_tensor(sympy.Integer(offset)))
+            if factor == 1:
+                return result
             return self.elementwise(
-                self._expression_tensor(multiple),
-                self._expression_tensor(sympy.Integer(factor)),
-                trt.ElementWiseOperation.FLOOR_DIV,
+                result, self._expression_tensor(sympy.Integer(factor)), trt.ElementWiseOperation.FLOOR_DIV
             )
         if value.is_Pow and value.exp.is_Integer and value.exp > 0:
             return self._fold([value.base] * int(value.exp), "PROD")

@@ -104,13 +104,13 @@ class Edit:
             kind = self._graph.tensors[name]
             tensor = net.add_input(_INPUT + label, data_type(kind.dtype.name), kind.shape)
             self._inputs[label] = tensor
-            sizes = self.sizes(name)
-            if sizes is not None:
-                net.known(tensor, sizes)
-                if name in self._graph.inputs:
-                    for axis, size in enumerate(sizes):
-                        if not is_static(size):
-                            net.define_symbol(expression(size), tensor, axis)
+            known = self.sizes(name)
+            sizes = self._symbols.unknown(kind.shape) if known is None else known
+            net.known(tensor, sizes)
+            if known is None or name in self._graph.inputs:
+                for axis, size in enumerate(sizes):
+                    if not is_static(size):
+                        net.define_symbol(expression(size), tensor, axis)
         return self._inputs[label]
 
     def replace(self, name: str, tensor: Any) -> None:
@@ -134,7 +134,9 @@ class Edit:
         """The graph with all replacements, without the layers that nothing reads any more."""
         if not self._replaced:
             return self._graph
-        return _Splice(self._graph, self.net.graph(), self._replaced, self._ends).result()
+        new = self.net.graph()
+        lasting = {name: sizes for name, sizes in new.sizes.items() if not self._symbols.has_unknown(sizes)}
+        return _Splice(self._graph, dataclasses.replace(new, sizes=lasting), self._replaced, self._ends).result()
 
 
 def _may_be(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trtconv.calling.signature import Signature
-from trtconv.sizes.ranges import Range
+from trtconv.sizes.ranges import Range, Relation
 
 Runs = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 """Runs a module on its input tensors and returns its output tensors."""
@@ -53,16 +53,16 @@ def _define() -> None:
 def _empty_results(signature: Signature, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Tensors like a call's results. A size that isn't one of the inputs' sizes is left open."""
     sizes = {
-        allowed.name: size
+        str(allowed) if isinstance(allowed, Relation) else allowed.name: size
         for spec, tensor in zip(signature.taken, tensors, strict=True)
         for allowed, size in zip(spec.shape, tensor.shape, strict=True)
-        if isinstance(allowed, Range)
+        if isinstance(allowed, (Range, Relation))
     }
 
-    def size_of(size: int | Range | str) -> Any:
+    def size_of(size: int | Range | Relation | str) -> Any:
         if isinstance(size, int):
             return size
-        known = sizes.get(size.name if isinstance(size, Range) else size)
+        known = sizes.get(size.name if isinstance(size, Range) else str(size))
         return torch.library.get_ctx().new_dynamic_size() if known is None else known
 
     device = tensors[0].device if tensors else torch.device("cpu")

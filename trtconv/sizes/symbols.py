@@ -13,9 +13,12 @@ import torch
 from torch._dynamo.source import ConstantSource
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
+from trtconv.capture.trace import Origin
 from trtconv.errors import CaptureError
-from trtconv.places import Origin, is_library, place
-from trtconv.sizes.ranges import Range
+from trtconv.places import is_library, place
+from trtconv.sizes.expressions import renamed
+from trtconv.sizes.ranges import Range, SizeSpec
+from trtconv.sizes.text import linear
 
 _ENUMERATED = 4096
 """Up to so many combinations of sizes a condition is tried on all of them."""
@@ -44,20 +47,32 @@ class Symbols:
 
     Args:
         avoid: Sizes that the symbols should not have while capturing.
-        distinct: Capture with unusual sizes of the ranges; False takes those to optimize for.
+        hints: The sizes to capture with; None for unusual ones.
+
+    Attributes:
+        env: Where torch keeps what it learns of the symbols.
+        ranges: The range of each symbol, whose sizes are the symbol times `multiple_of`.
+        hints: The value of each symbol while capturing.
     """
 
-    def __init__(self, avoid: Iterable[int], *, distinct: bool) -> None:
+    def __init__(self, avoid: Iterable[int], hints: Mapping[Range, int] | None = None) -> None:
         self.env = ShapeEnv(specialize_zero_one=False, duck_shape=False, assume_static_by_default=False)
         self.ranges: dict[sympy.Symbol, Range] = {}
         self._sizes: dict[Range, torch.SymInt] = {}
         self._avoid = set(avoid)
-        self._distinct = distinct
-        self._hints: dict[sympy.Symbol, int] = {}
+        self._given = hints
+        self.hints: dict[sympy.Symbol, int] = {}
         self._fixed: dict[sympy.Symbol, Origin] = {}
 
-    def size(self, limits: Range) -> torch.SymInt:
-        """The symbolic size of a range; always the same for equal ranges."""
+    def size(self, spec: SizeSpec) -> Any:
+        """A size as it is given, symbolic where it varies; always the same for equal ranges."""
+        if isinstance(spec, int):
+            return spec
+        if isinstance(spec, Range):
+            return self._of_range(spec)
+        return spec.of_sizes([self._of_range(limits) for limits in spec.of])
+
+    def _of_range(self, limits: Range) -> torch.SymInt:
         if limits not in self._sizes:
             source = ConstantSource(limits.name)
             step = limits.multiple_of
@@ -68,14 +83,14 @@ class Symbols:
             count: Any = self.env.create_symintnode(symbol, hint=hint, source=source)
             self._sizes[limits] = count if step == 1 else count * step
             self.env.constrain_symbol_range(symbol, compiler_min=limits.min // step, compiler_max=limits.max // step)
-            self.ranges[symbol], self._hints[symbol] = limits, hint
+            self.ranges[symbol], self.hints[symbol] = limits, hint
         return self._sizes[limits]
 
     def _hint(self, limits: Range) -> int:
         """The value of a range's symbol to decide by while capturing."""
         step = limits.multiple_of
-        if not self._distinct:
-            return limits.opt // step
+        if self._given is not None:
+            return self._given[limits] // step
         # A prime is seldom equal to another size by chance, which torch would take for a rule.
         primes = (n for n in range(limits.max // step, max(limits.min // step, 2) - 1, -1) if sympy.isprime(n))
         chosen = next((n for n in primes if n * step not in self._avoid), limits.opt // step)
@@ -89,12 +104,12 @@ class Symbols:
             for fake, real in zip(inputs, examples, strict=True)
             for pair in zip(fake.shape, real.shape, strict=True)
         ]
+        found = [(linear(size.node.expr), number) for size, number in pairs if isinstance(size, torch.SymInt)]
         return {
-            symbol: number // limits.multiple_of
-            for size, number in pairs
-            if isinstance(size, torch.SymInt)
-            for symbol, limits in self.ranges.items()
-            if size.node.expr == symbol * limits.multiple_of
+            symbol: (number - offset) // factor
+            for line, number in found
+            if line is not None
+            for factor, symbol, offset in (line,)
         }
 
     def note(self, origin: Origin) -> None:
@@ -129,12 +144,13 @@ class Symbols:
                 condition=readable(guard.expr, self.ranges),
                 holds=_show(ranges, holds),
                 fails=_show(ranges, fails),
+                advice=_advice(guard.expr, self.ranges),
             )
             all_tried = len(symbols) == 1 and ranges[0].max // ranges[0].multiple_of < _ENUMERATED
             if not all_tried or len(fails) > _FEW or len(exceptions) >= _MOST_EXCEPTIONS:
                 raise CaptureError(message)
             for (value,) in fails:
-                point = {**self._hints, symbols[0]: value}
+                point = {**self.hints, symbols[0]: value}
                 exceptions.setdefault((symbols[0], value), Point(self._sizes_at(point), message))
         for symbol, origin in self._fixed.items():
             limits = self.ranges[symbol]
@@ -188,8 +204,15 @@ def _holds(condition: Any, point: Mapping[sympy.Symbol, int]) -> bool:
 
 def readable(expression: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
     """An expression with the names of the ranges in place of its symbols."""
-    named = {symbol: sympy.Symbol(limits.name) / limits.multiple_of for symbol, limits in ranges.items()}
-    return str(expression.subs(named))
+    named = {
+        symbol: sympy.Symbol(str(symbol), positive=True, integer=True) / limits.multiple_of
+        for symbol, limits in ranges.items()
+    }
+    text = str(expression.subs(named))
+    try:
+        return renamed(text, {str(symbol): limits.name for symbol, limits in ranges.items()})
+    except SyntaxError:  # not all that sympy says is Python
+        return text
 
 
 def _sample(limits: Range, dimensions: int) -> list[int]:
@@ -200,6 +223,14 @@ def _sample(limits: Range, dimensions: int) -> list[int]:
         return list(range(low, high + 1))
     step = (high - low) / (most - 1)
     return sorted({best, *(round(low + step * i) for i in range(most))})
+
+
+def _advice(condition: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
+    """What to do where a condition asks whether sizes are equal."""
+    if not isinstance(condition, (sympy.Eq, sympy.Ne)) or len(condition.free_symbols) < 2:
+        return ""
+    first, second = (readable(side, ranges) for side in (condition.lhs, condition.rhs))
+    return f" Where {first} is always {second}, give both as one size: n = trtconv.Dim(...), or arithmetic on it."
 
 
 def _show(ranges: list[Range], points: list[tuple[int, ...]]) -> str:
@@ -216,7 +247,7 @@ def _show(ranges: list[Range], points: list[tuple[int, ...]]) -> str:
 _DECIDES = (
     "{where}: Python decides by a dynamic size: {condition} holds for {holds} and not for {fails}. An engine always "
     "runs the same layers: convert once for each part of the range (dynamic_shapes), or write the line so that it "
-    "does the same for all sizes."
+    "does the same for all sizes.{advice}"
 )
 _FIXES = (
     "{origin}: {function} takes numbers only for sizes, not {name}, which varies. Leave this size out of "
