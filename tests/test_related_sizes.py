@@ -273,3 +273,14 @@ def test_relations_in_compiled_code():
 
     x, mask = of_shapes(((7, 3), (8,)))
     assert torch.equal(torch.compile(called, backend="eager", dynamic=True)(x, mask), called(x, mask))
+
+
+def test_numbers_beside_sizes_that_follow_from_one_another():
+    function = lambda scale, x, mask: torch.cat([x, x[:1]]) * mask[:, None] * scale  # noqa: E731
+    converted = trtconv.convert(
+        Function(function),
+        (torch.tensor(2.0), *of_shapes(((4, 3), (5,)))),
+        dynamic_shapes={"args": {1: {0: (1, 4, 9)}, 2: {0: (2, 5, 10)}}},
+    )
+    inputs = (torch.tensor(3.0), *of_shapes(((7, 3), (8,))))
+    assert compare(Function(function), converted, inputs).correct
