@@ -16,6 +16,8 @@ from trtconv.reference.schedule import Block, ConditionalStep, LayerStep, LoopSt
 
 Values = dict[str, Tensor]
 Observer = Callable[[str, Tensor], object]
+Watch = Callable[[Layer, Sequence["Tensor | None"], Sequence[Tensor]], object]
+"""Is called with each layer that a kernel computes, and the values of its inputs and outputs."""
 
 
 class Execution(Protocol):
@@ -31,6 +33,7 @@ class Binding:
     graph: Graph
     device: torch.device
     max_loop_iterations: int
+    watch: Watch | None = None
 
     def block(self, block: Block) -> list[Execution]:
         """Bind the steps of a block."""
@@ -56,6 +59,8 @@ class LayerExecution:
     def __init__(self, step: LayerStep, binding: Binding) -> None:
         layer = self.layer = step.layer
         self.kernel: Kernel = prepare(layer, binding.graph, binding.device)
+        if binding.watch is not None:
+            self.kernel = _watched(self.kernel, layer, binding.watch)
         self.inputs = layer.inputs
         types = [(name, binding.graph.tensors[name]) for name in layer.outputs]
         self.outputs = [(name, kind, kind.dtype.carrier, kind.shape) for name, kind in types]
@@ -80,6 +85,16 @@ class LayerExecution:
                 observe(name, values[name])
         for name in self.release:
             del values[name]
+
+
+def _watched(kernel: Kernel, layer: Layer, watch: Watch) -> Kernel:
+    def run(*arguments: Tensor | None) -> tuple[Tensor, ...]:
+        results = kernel(*arguments)
+        results = (results,) if isinstance(results, Tensor) else tuple(results)
+        watch(layer, arguments, results)
+        return results
+
+    return run
 
 
 def check_result(name: str, result: Tensor, expected: TensorType) -> None:

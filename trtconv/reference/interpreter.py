@@ -12,7 +12,7 @@ from torch import Tensor
 from trtconv.default_device import default_device
 from trtconv.graph.data import Graph
 from trtconv.graph.reader import read
-from trtconv.reference.execution import Binding, Execution, Observer, Values, run_block
+from trtconv.reference.execution import Binding, Execution, Observer, Values, Watch, run_block
 from trtconv.reference.folding import fold
 from trtconv.reference.layers.plugin import PLUGIN_TYPES, is_registered
 from trtconv.reference.layers.registry import supported_layers
@@ -35,6 +35,8 @@ class Interpreter:
         network: a ``trt.INetworkDefinition`` or a :class:`~trtconv.reference.Graph`. Nothing of a
             definition is kept; it may be changed or freed afterwards.
         max_loop_iterations: where a loop without a COUNT trip limit is given up.
+        watch: called with each layer as it is computed, and the values of its inputs and outputs, which must not be
+            changed. What depends on no input is computed once on each device.
 
     Raises:
         ValueError: the network is not one that TensorRT could build: a tensor whose shape it can't
@@ -43,9 +45,10 @@ class Interpreter:
             and type.
     """
 
-    def __init__(self, network: Graph | Any, *, max_loop_iterations: int = 100_000) -> None:
+    def __init__(self, network: Graph | Any, *, max_loop_iterations: int = 100_000, watch: Watch | None = None) -> None:
         self.graph = network if isinstance(network, Graph) else read(network)
         self._max_loop_iterations = max_loop_iterations
+        self._watch = watch
         self._schedule = schedule(self.graph)
         self._refuse_unsupported()
         types = [(name, self.graph.tensors[name]) for name in self.graph.inputs]
@@ -101,7 +104,7 @@ class Interpreter:
     def _prepare(self, device: torch.device) -> _Prepared:
         if device not in self._prepared:
             with default_device(device):
-                binding = Binding(self.graph, device, self._max_loop_iterations)
+                binding = Binding(self.graph, device, self._max_loop_iterations, self._watch)
                 once, each = fold(self._schedule, self.graph)
                 constants: Values = {}
                 run_block(binding.block(once), constants, None)
