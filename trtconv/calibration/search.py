@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -19,12 +18,11 @@ from trtconv.calibration.work import work
 from trtconv.calling.arguments import Parameters
 from trtconv.calling.structure import take_apart
 from trtconv.conversion import convert
-from trtconv.graph.data import DataType, Graph, Layer
+from trtconv.graph.data import Graph, Layer
 from trtconv.module import TRTModule
 from trtconv.passes.precision import use_precision
 from trtconv.passes.precision_choice import TYPES, Choice, names_of
 from trtconv.reference.interpreter import Interpreter
-from trtconv.runtime import cuda
 
 Metric = Callable[[Any, Any], float]
 Option = dict[str, str]
@@ -88,7 +86,7 @@ def search_precision(
     if not budget >= 0:
         raise ValueError(f"budget={budget!r}: it is the largest error that is accepted, 0 or more")
     check_data(data)
-    if iter_once := (hasattr(data, "__iter__") and iter(data) is data):
+    if hasattr(data, "__iter__") and iter(data) is data:  # it can be gone through once
         data = list(data)
     converted = module if isinstance(module, TRTModule) else _converted(module, data, args, kwargs, options)
     if isinstance(module, TRTModule) and (args is not None or kwargs or options):
@@ -131,7 +129,7 @@ class _Part:
 
 
 def _parts(graph: Graph) -> list[_Part]:
-    """The parts of a network: torch functions that are called outside of submodules first, then modules from the top."""
+    """The parts of a network: torch functions called outside of submodules first, then modules from the top."""
     found: dict[str, dict[tuple[str, ...], Layer]] = {}
     for layer in graph.layers:
         names = tuple(names_of(layer))
