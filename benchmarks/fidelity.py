@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     options = parser.parse_args()
     device = torch.device(options.device)
+    torch.backends.cudnn.allow_tf32 = False  # or PyTorch's float32 convolutions would have fewer digits
     stem = "fidelity_engines" if options.device == "cuda" else "fidelity"
     kept = pathlib.Path(os.environ.get("OUT", ROOT / "build")) / f"{stem}.json"
     kept.parent.mkdir(exist_ok=True)

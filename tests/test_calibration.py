@@ -112,7 +112,7 @@ def test_several_arguments(size):
     assert torch.equal(found[0][0], x.reshape(1, 4)) and torch.equal(found[0][1], weights.reshape(1, 4))
     with pytest.raises(InputError, match=r"sample 0.*'x', 'mask'.*dict"):
         list(samples([(x, 3.0)], converted.plan.signature))
-    with pytest.raises(InputError, match="sample 0.*'mask' is missing"):
+    with pytest.raises(InputError, match=r"sample 0.*'mask' is missing"):
         list(samples([{"x": x}], converted.plan.signature))
 
 

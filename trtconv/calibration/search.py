@@ -155,8 +155,10 @@ class _Search:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._expected = self._results(self._graph)
         self._parts = _parts(self._graph)
-        of = [self._graph, self._calls, f"{metric.__module__}.{getattr(metric, '__qualname__', metric)}", precision]
-        self._evaluations = Evaluations(state, digest_of(*of) if state is not None else "")
+        named = metric if hasattr(metric, "__qualname__") else type(metric)
+        name = f"{named.__module__}.{named.__qualname__}"
+        fits = "" if state is None else digest_of(self._graph, self._calls, name, precision)
+        self._evaluations = Evaluations(state, fits)
 
     def best(self, budget: float) -> Option:
         """The fastest assignment found with an error of at most `budget`."""

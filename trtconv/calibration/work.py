@@ -18,6 +18,7 @@ BANDWIDTH = 3.35e12
 """Bytes a second there."""
 
 _FREE = ("CONSTANT", "IDENTITY", "SHAPE", "SQUEEZE", "UNSQUEEZE")
+_FUSED = ("ACTIVATION", "CAST", "ELEMENTWISE", "PARAMETRIC_RELU", "SCALE", "SELECT", "UNARY")
 _BYTES = {"HALF": 2.0, "BF16": 2.0, "INT64": 8.0, "BOOL": 1.0, "UINT8": 1.0, "INT8": 1.0, "FP8": 1.0, "INT4": 0.5}
 
 
@@ -25,8 +26,8 @@ def work(graph: Graph, sample: Sequence[Tensor]) -> Mapping[str, float]:
     """For each layer by name the seconds that its work on a sample takes at least, on a GPU of the rates above.
 
     That is the larger of the time for its operations and the time for its bytes: what it reads and writes, weights
-    included. Operations are two for each product of a sum, and one for each number of any other result. Layers that
-    TensorRT would run as one kernel are counted one by one, so that casts and additions count for more than they cost.
+    included. Operations are two for each product of a sum, and one for each number of any other result. Casts, and what
+    computes element by element, count as done in the kernel before them: only further operands are read.
     """
     counter = _Counter(graph)
     observe(graph, [sample], [counter])
@@ -41,19 +42,25 @@ class _Counter(Observer):
     def see_layer(self, layer: Layer, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> None:
         if layer.type in _FREE or not outputs:
             return
-        names = [*zip(layer.inputs, inputs, strict=True), *zip(layer.outputs, outputs, strict=True)]
-        moved = sum(x.numel() * self._size(name) for name, x in names if name is not None and x is not None)
+        read = [self._bytes(name, x) for name, x in zip(layer.inputs, inputs, strict=True) if x is not None]
         dtype = self._types[layer.outputs[0]].dtype
-        size = _BYTES.get(dtype.name, 4.0)
-        moved += sum(x.numel() * size for x in layer.attributes.values() if isinstance(x, Tensor))
+        read += [x.numel() * _size(dtype) for x in layer.attributes.values() if isinstance(x, Tensor)]
+        if layer.type in _FUSED:
+            moved = sum(read) - max(read, default=0.0)
+        else:
+            moved = sum(read) + sum(self._bytes(name, x) for name, x in zip(layer.outputs, outputs, strict=True))
         products = products_of(layer, inputs, outputs)
         rate = RATES.get(dtype, RATE) if products else RATE
         operations = 2 * products or sum(x.numel() for x in outputs)
         seconds = max(operations / rate, moved / BANDWIDTH)
         self.seconds[layer.name] = self.seconds.get(layer.name, 0.0) + seconds
 
-    def _size(self, name: str) -> float:
-        return _BYTES.get(self._types[name].dtype.name, 4.0)
+    def _bytes(self, name: str | None, x: Tensor) -> float:
+        return x.numel() * _size(self._types[str(name)].dtype)
+
+
+def _size(dtype: DataType) -> float:
+    return _BYTES.get(dtype.name, 4.0)
 
 
 def products_of(layer: Layer, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor]) -> float:

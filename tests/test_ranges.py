@@ -1,0 +1,158 @@
+"""Networks that leave the range of half precision, or lose their digits in it, keep their answers with calibration."""
+
+import copy
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import trtconv
+from trtconv.calibration import samples
+from trtconv.calibration.ranges import find_ranges
+from trtconv.graph.data import DataType
+from trtconv.inspect import compare_tensors
+
+SIZE = 32
+
+
+class Block(nn.Module):
+    """A forward of linear layers; `scales` are of their weights."""
+
+    def __init__(self, *scales, forward):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(SIZE, SIZE, bias=False) for _ in scales)
+        with torch.no_grad():
+            for layer, scale in zip(self.layers, scales, strict=True):
+                layer.weight.mul_(scale)
+        self._forward = forward
+
+    def forward(self, x):
+        return self._forward(x, *self.layers)
+
+
+def rms_norm(x):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+def standardized(x):
+    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+
+
+def growing(x, *layers):
+    for layer in layers[:-1]:
+        x = x + layer(x)
+    return layers[-1](rms_norm(x))
+
+
+def attention(x, q, k, v):
+    return torch.softmax(q(x) @ k(x).mT, -1) @ v(x)
+
+
+def fused_attention(x, q, k, v):
+    q, k, v = (each(x).unflatten(-1, (2, SIZE // 2)).transpose(1, 2) for each in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2).flatten(2)
+
+
+def outliers(x):
+    x = x.clone()
+    x[..., 3] *= 3000
+    return x
+
+
+OVERFLOWING = {
+    "activations": (Block(2e5, 1e-4, forward=lambda x, a, b: b(F.relu(a(x)))), None),
+    "logits": (Block(1.0, 4e4, 1.0, forward=lambda x, a, b, c: c(torch.softmax(b(a(x)), -1))), None),
+    "variance": (Block(1e3, 1.0, forward=lambda x, a, b: b(standardized(a(x)))), None),
+    "RMSNorm with outliers": (Block(2.0, 1.0, forward=lambda x, a, b: b(rms_norm(a(x)))), outliers),
+    "residual stream": (Block(*[20.0] * 8, 1.0, forward=growing), None),
+    "attention": (Block(60.0, 60.0, 1.0, forward=attention), None),
+    "fused attention": (Block(60.0, 60.0, 1.0, forward=fused_attention), None),
+    "products": (Block(500.0, 500.0, 1e-5, forward=lambda x, a, b, c: c(a(x) * b(x))), None),
+    "small": (Block(1e-4, 1e-4, 1e6, 1e2, forward=lambda x, a, b, c, d: d(c(b(a(x))))), None),
+    "cancelling": (Block(1.0, 1.0, forward=lambda x, a, b: b((a(x) + 1e3) - 1e3)), None),
+}
+SAVED_BY_RULES = ()
+
+
+def draw(change):
+    x = torch.randn(2, 6, SIZE)
+    return x if change is None else change(x)
+
+
+def is_right(module, converted, x):
+    """Whether the result is that of the module up to what rounding its weights and inputs to half precision costs."""
+    precise, rounded = copy.deepcopy(module).double(), copy.deepcopy(module).half().double()
+    with torch.no_grad():
+        exact, own = precise(x.double()), rounded(x.half().double())
+    return compare_tensors(exact, own.half(), converted(x).half()).correct
+
+
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_calibration_saves_what_leaves_the_range(name):
+    torch.manual_seed(0)
+    module, change = OVERFLOWING[name]
+    module = copy.deepcopy(module).eval()
+    x = draw(change)
+    calibrated = trtconv.convert(
+        module, [x], precision="fp16", calibration=[draw(change) for _ in range(4)], cache=False
+    )
+    assert calibrated(x).isfinite().all()
+    assert is_right(module, calibrated, x)
+    plain = trtconv.convert(module, [x], precision="fp16", cache=False)
+    assert is_right(module, plain, x) is (name in SAVED_BY_RULES)
+
+
+def kept(module, x, dtype=DataType.HALF):
+    converted = trtconv.convert(module.eval(), [x], cache=False)
+    graph = converted.plan.segments[0].graph
+    found = find_ranges(graph, samples([x], converted.plan.signature), torch.device("cpu")).kept([dtype])
+    return {**found.layers, **found.tensors}
+
+
+@pytest.mark.parametrize("dtype", [DataType.HALF, DataType.BF16])
+def test_ordinary_networks_keep_nothing(dtype):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.ConvTranspose2d(8, 8, 2, 2), nn.MaxPool2d(2)
+    head = nn.Flatten(2), nn.TransformerEncoderLayer(9, 3, 16, batch_first=True), nn.LayerNorm(9), nn.Softmax(-1)
+    assert kept(nn.Sequential(*layers, *head), torch.randn(2, 3, 5, 5), dtype) == {}
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+REASONS = {
+    "overflow": (lambda x: x * 1e5, DataType.HALF, "its numbers reach"),
+    "sums": (lambda x: (x.abs() * 100).sum((0, 1)), DataType.HALF, "sums of magnitudes"),
+    "products": (lambda x: (x * 300) @ (x.mT * 100), DataType.HALF, "sums of magnitudes|its numbers reach"),
+    "subnormals": (lambda x: x * 1e-7, DataType.HALF, "too small for fp16"),
+    "divisor": (lambda x: 1 / (x[:, :1].abs() * 1e-6 + 1e-8) * 1e-6, DataType.HALF, "divides by|too small"),
+    "difference": (lambda x: (x + 100) - 100.5, DataType.BF16, "terms that cancel"),
+    "normalization": (lambda x: F.layer_norm(x + 100, (SIZE,)), DataType.BF16, "terms that cancel"),
+    "logits": (lambda x: torch.softmax((x * 0.01 + 500), -1), DataType.BF16, "logits of"),
+    "whole numbers": (lambda x: (x.abs() * 3000).long(), DataType.HALF, "whole numbers up to"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_each_reason_is_told(name):
+    torch.manual_seed(0)
+    function, dtype, words = REASONS[name]
+    found = kept(Function(function), torch.randn(4, 2, SIZE) * (5 if name == "products" else 1), dtype)
+    assert found
+    assert any(re.search(words, reason) for reason in found.values()), found
+
+
+def test_fewer_bits_are_kept_where_only_a_row_is_masked():
+    """A masked row isn't one whose logits are near one another."""
+    mask = torch.zeros(SIZE)
+    mask[5:] = torch.finfo(torch.float32).min
+    found = kept(Function(lambda x: torch.softmax(x + mask, -1)), torch.randn(2, SIZE), DataType.BF16)
+    assert not any("logits" in reason for reason in found.values())
