@@ -165,7 +165,7 @@ def test_observers_see_every_tensor_once_a_sample_and_none_is_kept():
     made = [name for layer in graph.layers for name in layer.outputs]
     fixed = {layer.outputs[0] for layer in graph.layers if layer.type == "CONSTANT"}
     seen = Seen()
-    assert observe(graph, [[torch.randn(2, 4)]] * 3, [seen], torch.device("cpu")) == 3
+    assert observe(graph, [[torch.randn(2, 4)]] * 3, [seen], device=torch.device("cpu")) == 3
     assert set(seen.tensors) == {*made, *graph.inputs}
     assert all(seen.tensors.count(name) == (1 if name in fixed else 3) for name in fixed | set(graph.inputs))
     assert seen.layers.count("MATRIX_MULTIPLY") == 24

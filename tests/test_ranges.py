@@ -1,6 +1,7 @@
 """Networks that leave the range of half precision, or lose their digits in it, keep their answers with calibration."""
 
 import copy
+import io
 import re
 
 import pytest
@@ -70,10 +71,10 @@ OVERFLOWING = {
     "attention": (Block(60.0, 60.0, 1.0, forward=attention), None),
     "fused attention": (Block(60.0, 60.0, 1.0, forward=fused_attention), None),
     "products": (Block(500.0, 500.0, 1e-5, forward=lambda x, a, b, c: c(a(x) * b(x))), None),
-    "small": (Block(1e-4, 1e-4, 1e6, 1e2, forward=lambda x, a, b, c, d: d(c(b(a(x))))), None),
+    "small": (Block(*[0.01] * 4, *[100.0] * 4, forward=lambda x, *layers: nn.Sequential(*layers)(x)), None),
     "cancelling": (Block(1.0, 1.0, forward=lambda x, a, b: b((a(x) + 1e3) - 1e3)), None),
 }
-SAVED_BY_RULES = ()
+SAVED_BY_RULES = ("logits", "variance", "RMSNorm with outliers", "attention", "fused attention", "products")
 
 
 def draw(change):
@@ -104,10 +105,63 @@ def test_calibration_saves_what_leaves_the_range(name):
     assert is_right(module, plain, x) is (name in SAVED_BY_RULES)
 
 
+def test_where_calibration_can_be_given():
+    """At a conversion, a conversion of an ONNX file, and a rebuilding; the reason is told."""
+    torch.manual_seed(0)
+    module = nn.Sequential(OVERFLOWING["activations"][0], nn.Linear(SIZE, SIZE)).eval()
+    x = draw(None)
+    file = io.BytesIO()
+    torch.onnx.export(module, (x,), file, dynamo=False, input_names=["x"])
+    plain = trtconv.convert(module, x, cache=False)
+    with pytest.warns(UserWarning, match="conversion inputs, 2 samples"):
+        by_example = trtconv.convert(module, x, precision="fp16", calibration=True, cache=False)
+    for converted in (
+        by_example,
+        trtconv.from_onnx(file.getvalue(), precision="fp16", calibration=[{"x": x}], cache=False),
+        plain.rebuild(precision="fp16", calibration=[x]),
+    ):
+        assert is_right(module, converted, x)
+        graph = converted.plan.segments[0].graph
+        assert any("its numbers reach" in note for note in graph.notes.values())
+        assert DataType.HALF in {kind.dtype for kind in graph.tensors.values()}
+
+
+class Total(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(4))
+
+    def forward(self, x):
+        self.total += x
+        return self.total * 1.0
+
+
+def test_state_is_kept_from_sample_to_sample():
+    options = {"state": ["total"], "precision": "fp16", "cache": False}
+    for count, leaves in ((2, False), (8, True)):
+        converted = trtconv.convert(Total(), torch.ones(4), calibration=[torch.full((4,), 1e4)] * count, **options)
+        notes = converted.plan.segments[0].graph.notes.values()
+        assert any("its numbers reach" in note for note in notes) is leaves
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"calibration": [1]}, ValueError, "without precision"),
+        ({"calibration": 3, "precision": "fp16"}, TypeError, "DataLoader"),
+        ({"calibration": [], "precision": "fp16"}, ValueError, "empty"),
+        ({"calibration": [torch.randn(3)], "precision": "bf16"}, ValueError, "sample 0"),
+    ],
+)
+def test_calibration_is_checked(options, error, words):
+    with pytest.raises(error, match=words):
+        trtconv.convert(nn.ReLU(), torch.randn(2, 4), cache=False, **options)
+
+
 def kept(module, x, dtype=DataType.HALF):
     converted = trtconv.convert(module.eval(), [x], cache=False)
     graph = converted.plan.segments[0].graph
-    found = find_ranges(graph, samples([x], converted.plan.signature), torch.device("cpu")).kept([dtype])
+    found = find_ranges(graph, samples([x], converted.plan.signature), device=torch.device("cpu")).kept([dtype])
     return {**found.layers, **found.tensors}
 
 
@@ -130,7 +184,7 @@ class Function(nn.Module):
 
 REASONS = {
     "overflow": (lambda x: x * 1e5, DataType.HALF, "its numbers reach"),
-    "sums": (lambda x: (x.abs() * 100).sum((0, 1)), DataType.HALF, "sums of magnitudes"),
+    "sums": (lambda x: (x.abs() * 1000).sum(), DataType.HALF, "sums of magnitudes"),
     "products": (lambda x: (x * 300) @ (x.mT * 100), DataType.HALF, "sums of magnitudes|its numbers reach"),
     "subnormals": (lambda x: x * 1e-7, DataType.HALF, "too small for fp16"),
     "divisor": (lambda x: 1 / (x[:, :1].abs() * 1e-6 + 1e-8) * 1e-6, DataType.HALF, "divides by|too small"),

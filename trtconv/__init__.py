@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trtconv.lazy import lazily
 
 if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
-    from trtconv import errors, inspect, reference, sizes, tensorrt
+    from trtconv import calibration, errors, inspect, reference, sizes, tensorrt
     from trtconv.calling.observed_sizes import infer_dynamic_shapes
     from trtconv.conversion import convert
     from trtconv.emit.registry import converter, tensorrt_converter, unregister
@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
     )
     from trtconv.module import TRTModule
     from trtconv.onnx import from_onnx
+    from trtconv.search import search_precision
     from trtconv.sizes.dim import Dim
     from trtconv.tensorrt import TensorRTNotFoundError
 
@@ -61,11 +62,12 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
             "trtconv.engine_files": ("load_engine",),
             "trtconv.module": ("TRTModule",),
             "trtconv.onnx": ("from_onnx",),
+            "trtconv.search": ("search_precision",),
             "trtconv.emit.registry": ("converter", "tensorrt_converter", "unregister"),
             "trtconv.sizes.dim": ("Dim",),
             "trtconv.tensorrt": ("TensorRTNotFoundError",),
         },
-        rooms=("errors", "inspect", "reference", "sizes", "tensorrt"),
+        rooms=("calibration", "errors", "inspect", "reference", "sizes", "tensorrt"),
     )
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "UnsupportedArgumentError",
     "UnsupportedCallsError",
     "WeightsError",
+    "calibration",
     "convert",
     "converter",
     "errors",
@@ -92,6 +95,7 @@ __all__ = [
     "inspect",
     "load_engine",
     "reference",
+    "search_precision",
     "sizes",
     "tensorrt",
     "tensorrt_converter",

@@ -11,6 +11,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
+from trtconv.calibration.ranges import check_calibration, kept_of
 from trtconv.calling.arguments import Parameters
 from trtconv.calling.dynamic import DynamicShapes
 from trtconv.calling.signature import Signature, TensorSpec
@@ -60,6 +61,7 @@ def convert(
     dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     constant_values: Mapping[str, Any] | None = None,
     precision: str | Mapping[str, str] | None = None,
+    calibration: Any = None,
     state: Sequence[str] = (),
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
@@ -94,6 +96,11 @@ def convert(
             their dtypes, and what the module itself computes in half precision, or casts to float32, stays so. A dict
             gives types by patterns over module paths and torch functions, of which the last that matches counts:
             ``{"default": "fp16", "layer4.*": "fp32", "torch.softmax": "fp32"}``.
+        calibration: Inputs that the network is run on once, by the interpreter, to find what leaves the range of
+            `precision` or loses its digits in it: that stays in fp32. A DataLoader, a data set, a tensor of samples,
+            `trtconv.calibration.pictures(folder, transform)`, or anything else that gives what the module is called
+            with, or single items of a batch; labels are left out. `trtconv.calibration.samples` says all of it. True
+            stands for the example inputs.
         state: The buffers that calls are to keep, by their names: what a call writes to them, or puts in their place,
             the next one finds. They are buffers of the result under the same names; others may only be read.
             `TRTModule.reset_state` gives them the contents again that they have now.
@@ -134,6 +141,7 @@ def convert(
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
     choice = Choice.of(precision)
+    check_calibration(calibration, choice, has_example=True)
     constants = ConstantValues(constant_values)
     module = module_of(module)
     parameters = Parameters.of(module)
@@ -170,8 +178,9 @@ def convert(
             graph = emit(trace, names, out_names, messages, captured.returned)
         graph = recorder.with_recipes(graph)
     del captured, trace, recorder  # the graph has what it needs of their weights
+    in_float32 = kept_of(calibration, choice, graph, signature, kept, (args, kwargs))
     with alone(), collect_messages(), default_device("cpu"):
-        graph = run_graph_passes(graph, choice)
+        graph = run_graph_passes(graph, choice, in_float32)
     clock.lap("emit")
     with alone(), collect_messages() as messages, default_device("cpu"):
         plan = build_plan(

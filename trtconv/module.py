@@ -264,6 +264,7 @@ class TRTModule(PlanModule):
         self,
         *,
         precision: str | Mapping[str, str] | None = None,
+        calibration: Any = None,
         tf32: bool | None = None,
         compute_capabilities: Sequence[str] | None = None,
         refittable: bool | None = None,
@@ -276,7 +277,7 @@ class TRTModule(PlanModule):
         """
         from trtconv.rebuilding import rebuilt
 
-        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities, precision, refittable)
+        plan = rebuilt(self._loaded_plan(), self._store, tf32, compute_capabilities, precision, refittable, calibration)
         built = TRTModule(
             plan,
             cuda_graphs=self._cuda_graphs,

@@ -14,6 +14,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
+from trtconv.calibration.ranges import check_calibration, kept_of
 from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.default_device import default_device
 from trtconv.dtypes import to_torch
@@ -45,6 +46,7 @@ def from_onnx(
     shapes: Mapping[str, Sequence[int]] | None = None,
     dynamic_shapes: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     precision: str | Mapping[str, str] | None = None,
+    calibration: Any = None,
     tf32: bool = True,
     compute_capabilities: Sequence[str] | None = None,
     keep_network: bool = True,
@@ -66,6 +68,7 @@ def from_onnx(
             for `trtconv.convert`. What is given for a dimension with a name holds for all with that name, and those
             whose name is an expression of others ("past + 1") follow from them.
         precision: As for `trtconv.convert`; patterns are over the names of the model's nodes.
+        calibration: As for `trtconv.convert`, where it isn't True; a dict has the model's inputs by name.
         tf32, compute_capabilities, keep_network, cuda_graphs, cache, save, refittable: As for `trtconv.convert`.
 
     Raises:
@@ -85,6 +88,7 @@ def from_onnx(
     check_save(save, keep_network)
     check_compute_capabilities(compute_capabilities)
     choice = Choice.of(precision)
+    check_calibration(calibration, choice)
     clock = Clock()
     with alone(), collect_messages() as messages, default_device("cpu"):
         network = _parse(model, messages)
@@ -96,7 +100,9 @@ def from_onnx(
         parsed = storages(graph.weights())  # they are the parser's
         if keep_network:
             graph = _with_initializers(graph, model)
-        graph = run_graph_passes(graph, choice)
+    kept = kept_of(calibration, choice, graph, signature)
+    with alone(), collect_messages() as messages, default_device("cpu"):
+        graph = run_graph_passes(graph, choice, kept)
         plan = build_plan(
             graph,
             signature,

@@ -10,6 +10,7 @@ import torch
 
 from trtconv import tensorrt as trt
 from trtconv.build import Clock, build_plan, storages
+from trtconv.calibration.ranges import check_calibration, kept_of
 from trtconv.default_device import default_device
 from trtconv.errors import EngineError
 from trtconv.graph.layout import copy_weights
@@ -36,6 +37,7 @@ def rebuilt(
     compute_capabilities: Sequence[str] | None = None,
     precision: str | Mapping[str, str] | None = None,
     refittable: bool | None = None,
+    calibration: Any = None,
 ) -> Plan:
     """The plan of the same network, built by the TensorRT that is here.
 
@@ -44,6 +46,7 @@ def rebuilt(
         tf32, compute_capabilities, refittable: As for `trtconv.convert`; None for what the plan was built with, of
             GPUs where this TensorRT takes some.
         precision: As for `trtconv.convert`; None for the types that layers have.
+        calibration: As for `trtconv.convert`, where it isn't True.
 
     Raises:
         BuildError: TensorRT refuses the network.
@@ -52,9 +55,10 @@ def rebuilt(
     """
     graph = _graph(plan)
     choice = Choice.of(precision)
+    check_calibration(calibration, choice)
     if choice is not None:
         _check_unrounded(plan, precision)
-        graph = run_graph_passes(graph, choice)
+        graph = run_graph_passes(graph, choice, kept_of(calibration, choice, graph, plan.signature, plan.state))
     if compute_capabilities is None and trt.is_rtx():
         compute_capabilities = plan.provenance.get("compute_capabilities")
     return _built(plan, graph, store, None, tf32, compute_capabilities, refittable, **provenance_of(choice))

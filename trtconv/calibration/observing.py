@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from trtconv.calling.signature import Signature
+from trtconv.dtypes import to_engine
 from trtconv.graph.data import Graph, Layer
 from trtconv.reference.interpreter import Interpreter
 
@@ -21,10 +24,32 @@ class Observer:
         """A layer with the values of its inputs and outputs, after `see_tensor` of these."""
 
 
+@dataclasses.dataclass(frozen=True)
+class State:
+    """The buffers that a network keeps from call to call.
+
+    Attributes:
+        contents: What they hold at first, by the names of the network's inputs.
+        written: The outputs that hold their new contents, by the same names.
+    """
+
+    contents: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    written: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @staticmethod
+    def of(signature: Signature, buffers: Mapping[str, Tensor]) -> State:
+        """The state of a converted module, of its buffers by name."""
+        pairs = zip(reversed(signature.written_inputs), reversed(signature.outputs), strict=False)
+        written = {signature.taken[place].name: spec.name for place, spec in pairs}
+        contents = {name: to_engine(buffer.detach()) for name, buffer in buffers.items()}
+        return State(contents, {name: output for name, output in written.items() if name in contents})
+
+
 def observe(
     graph: Graph,
     samples: Iterable[Sequence[Tensor]],
     observers: Sequence[Observer],
+    state: State | None = None,
     device: torch.device | None = None,
 ) -> int:
     """Run a network on samples and show observers every tensor and layer; return the number of samples.
@@ -34,6 +59,7 @@ def observe(
     Args:
         graph: The network.
         samples: For each call its inputs, in the network's order, on any device.
+        state: What further inputs hold, from call to call.
         device: Where to run; by default the current CUDA device, or the CPU where there is none.
 
     Raises:
@@ -49,12 +75,16 @@ def observe(
             observer.see_layer(layer, inputs, outputs)
 
     interpreter = Interpreter(graph, watch=watch)
+    state = state or State()
+    kept = {name: value.to(device) for name, value in state.contents.items()}
+    names = [name for name in graph.inputs if name not in kept]
     count = 0
     for sample in samples:
-        feeds = {name: value.to(device) for name, value in zip(graph.inputs, sample, strict=True)}
+        feeds = {**{name: value.to(device) for name, value in zip(names, sample, strict=True)}, **kept}
         for observer in observers:
             for name, value in feeds.items():
                 observer.see_tensor(name, value)
-        interpreter.run(feeds)
+        outputs = interpreter.run(feeds)
+        kept |= {name: outputs[output] for name, output in state.written.items()}
         count += 1
     return count

@@ -19,15 +19,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from trtconv.calibration.observing import Observer, observe
+from trtconv.calibration.observing import Observer, State, observe
+from trtconv.calibration.samples import check_data, example_samples, samples
 from trtconv.calibration.work import terms_of
+from trtconv.calling.signature import Signature
 from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.passes.precision import Kept
-from trtconv.passes.precision_choice import NAMES
+from trtconv.passes.precision_choice import NAMES, Choice
 from trtconv.reference.layers.registry import Kernel, axes_of, prepare
 
 BITS = 3
@@ -45,12 +48,57 @@ _ROUNDING = 2.1e-4
 """The usual relative error of a tensor that is rounded to fp16: 2^-11 / sqrt(3), over a mantissa's mean of 1.4."""
 
 
-def find_ranges(graph: Graph, samples: Iterable[Sequence[Tensor]], device: torch.device | None = None) -> Ranges:
-    """What a network in fp32 computes on samples; arguments and errors as for `observe`."""
+def find_ranges(
+    graph: Graph, calls: Iterable[Sequence[Tensor]], state: State | None = None, device: torch.device | None = None
+) -> Ranges:
+    """What a network in fp32 computes on the inputs of calls; arguments and errors as for `observe`."""
     observer = _RangeObserver(graph)
-    count = observe(graph, samples, [observer], device)
+    count = observe(graph, calls, [observer], state, device)
     measures = {key: float(value) for key, value in observer.measures.items()}
     return Ranges(graph, count, measures)
+
+
+def kept_of(
+    calibration: Any,
+    choice: Choice | None,
+    graph: Graph,
+    signature: Signature,
+    state: Mapping[str, Tensor] | None = None,
+    example: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
+) -> Kept | None:
+    """What the options `calibration` and `precision` of a conversion keep in fp32; None without calibration.
+
+    Args:
+        graph: The network before `precision` changes it.
+        state: The buffers that calls read and write, by their names.
+        example: The conversion inputs, (args, kwargs), which True stands for.
+
+    Raises: as `find_ranges` and `trtconv.calibration.samples`.
+    """
+    types = set() if choice is None else {choice.default, *(dtype for _, dtype in choice.patterns)} - {DataType.FLOAT}
+    if calibration is None or not types:
+        return None
+    calls: Iterable[Sequence[Tensor]]
+    if calibration is True and example is not None:
+        calls = example_samples(signature, *example)
+    else:
+        calls = samples(calibration, signature)
+    return find_ranges(graph, calls, State.of(signature, state or {})).kept(types)
+
+
+def check_calibration(calibration: Any, choice: Choice | None, has_example: bool = False) -> None:
+    """Raise unless an option `calibration` is data, or nothing, or the example inputs, and something uses it.
+
+    Raises:
+        TypeError: it gives no samples.
+        ValueError: nothing uses it.
+    """
+    if calibration is None:
+        return
+    if choice is None:
+        raise ValueError('calibration has no effect without precision: add precision="fp16" or "bf16"')
+    if not (calibration is True and has_example):
+        check_data(calibration)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ from trtconv.calling.signature import Signature
 from trtconv.calling.structure import PLAIN, as_plain, map_leaves, take_apart
 from trtconv.dtypes import name_of, to_engine
 from trtconv.errors import InputError
+from trtconv.places import warn
 from trtconv.sizes.ranges import Range
 
 
@@ -59,6 +60,18 @@ def samples(data: Any, signature: Signature, title: str = "Calibrating") -> Iter
         yield batch
     if not some:
         raise ValueError("the calibration data are empty: give at least one sample")
+
+
+def example_samples(signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[list[Tensor]]:
+    """The inputs of the conversion as calibration data, with a warning that says how many samples they are."""
+    tensors = signature.tensors_of(args, kwargs)
+    sizes = {tensor.shape[:1] for tensor in tensors}
+    count = next(iter(sizes)).numel() if len(sizes) == 1 else 1
+    warn(
+        f"calibrated with the conversion inputs, {count} sample{'s' * (count != 1)}: what other inputs do isn't seen; "
+        "give calibration=data, some dozens of inputs as the module will get them"
+    )
+    return [[to_engine(tensor.detach()) for tensor in tensors]]
 
 
 def check_data(data: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from trtconv.calibration.observing import Observer, observe
+from trtconv.calibration.observing import Observer, State, observe
 from trtconv.graph.data import DataType, Graph, Layer
 
 RATES = {DataType.FLOAT: 495e12, DataType.HALF: 989e12, DataType.BF16: 989e12, DataType.FP8: 1979e12}
@@ -22,7 +22,7 @@ _FUSED = ("ACTIVATION", "CAST", "ELEMENTWISE", "PARAMETRIC_RELU", "SCALE", "SELE
 _BYTES = {"HALF": 2.0, "BF16": 2.0, "INT64": 8.0, "BOOL": 1.0, "UINT8": 1.0, "INT8": 1.0, "FP8": 1.0, "INT4": 0.5}
 
 
-def work(graph: Graph, sample: Sequence[Tensor]) -> Mapping[str, float]:
+def work(graph: Graph, sample: Sequence[Tensor], state: State | None = None) -> Mapping[str, float]:
     """For each layer by name the seconds that its work on a sample takes at least, on a GPU of the rates above.
 
     That is the larger of the time for its operations and the time for its bytes: what it reads and writes, weights
@@ -30,7 +30,7 @@ def work(graph: Graph, sample: Sequence[Tensor]) -> Mapping[str, float]:
     computes element by element, count as done in the kernel before them: only further operands are read.
     """
     counter = _Counter(graph)
-    observe(graph, [sample], [counter])
+    observe(graph, [sample], [counter], state)
     return counter.seconds
 
 
@@ -78,7 +78,7 @@ def terms_of(layer: Layer, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) 
 
 
 def _of_matrices(layer: Layer, inputs: Sequence[Tensor]) -> float:
-    return inputs[0].shape[-2 if layer.attributes["op0"] == "TRANSPOSE" else -1]
+    return float(inputs[0].shape[-2 if layer.attributes["op0"] == "TRANSPOSE" else -1])
 
 
 def _of_einsum(layer: Layer, inputs: Sequence[Tensor]) -> float:
@@ -102,10 +102,10 @@ def _of_convolution(layer: Layer, inputs: Sequence[Tensor]) -> float:
 def _of_deconvolution(layer: Layer, inputs: Sequence[Tensor]) -> float:
     """[C, K / groups, ...]: each number gets C / groups kernels, of which the strides leave a part."""
     kernel, groups = _kernel(layer, inputs), layer.attributes["num_groups"]
-    return kernel.numel() / max(kernel.shape[1], 1) / groups / math.prod(layer.attributes["stride_nd"])
+    return float(kernel.numel() / max(kernel.shape[1], 1) / groups / math.prod(layer.attributes["stride_nd"]))
 
 
-_SUMS = {
+_SUMS: Mapping[str, Callable[[Layer, Sequence[Tensor]], float]] = {
     "MATRIX_MULTIPLY": _of_matrices,
     "EINSUM": _of_einsum,
     "CONVOLUTION": _of_convolution,

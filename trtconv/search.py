@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trtconv.calibration.evaluations import Evaluations, digest_of
+from trtconv.calibration.observing import State
 from trtconv.calibration.progress import progress
 from trtconv.calibration.samples import check_data, samples
 from trtconv.calibration.work import work
@@ -146,11 +147,12 @@ class _Search:
         self, converted: TRTModule, data: Any, metric: Metric, precision: str, state: str | PathLike[str] | None
     ) -> None:
         plan = converted.plan
-        (segment,) = plan.segments
-        if segment.graph is None:
-            raise ValueError("the network of this module wasn't kept: convert with keep_network=True")
-        self._converted, self._graph, self._metric, self._low = converted, segment.graph, metric, precision
+        graph = None if plan is None else plan.segments[0].graph
+        if plan is None or graph is None:
+            raise ValueError("the module is empty, or its network wasn't kept: convert with keep_network=True")
+        self._converted, self._graph, self._metric, self._low = converted, graph, metric, precision
         self._signature = plan.signature
+        self._state = State.of(plan.signature, plan.state)
         self._calls = list(samples(data, plan.signature, "Reading"))
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._expected = self._results(self._graph)
@@ -225,15 +227,17 @@ class _Search:
 
     def _results(self, graph: Graph) -> list[Any]:
         interpreter, results = Interpreter(graph), []
-        for call in self._calls:
-            feeds = {name: x.to(self._device) for name, x in zip(graph.inputs, call, strict=True)}
+        names = [spec.name for spec in self._signature.inputs]
+        for call in self._calls:  # each begins with the module's own state
+            tensors = {**dict(zip(names, call, strict=True)), **self._state.contents}
+            feeds = {name: x.to(self._device) for name, x in tensors.items()}
             outputs = [x.cpu() for x in interpreter.run(feeds).values()]
             results.append(self._signature.result.fill(outputs))
         return results
 
     def _work(self, option: Option) -> dict[str, float]:
         """Counted seconds of each part."""
-        layers = work(self._with(option) if option else self._graph, self._calls[0])
+        layers = work(self._with(option) if option else self._graph, self._calls[0], self._state)
         found: dict[str, float] = {}
         for layer in self._graph.layers:
             key = next(iter(names_of(layer)))
@@ -249,17 +253,19 @@ class _Search:
     def _seconds(self, option: Option) -> float:
         """The time of a call: by the GPU's clock, or by counted work where there is no engine to run."""
         if self._converted.backend(self._device) != "tensorrt":
-            return sum(work(self._with(option), self._calls[0]).values())
+            return sum(work(self._with(option), self._calls[0], self._state).values())
         return self._evaluations.of(option, "seconds", lambda: self._time(option))
 
     def _time(self, option: Option) -> float:
         engine = self._converted.rebuild(precision=option)
-        call = [x.to(self._device) for x in self._calls[0]]
+        state = (self._state.contents[spec.name] for spec in self._signature.state)
+        call = [x.to(self._device) for x in (*self._calls[0], *state)]
         for _ in range(3):
             engine.run_flat(call)
-        times = []
+        times: list[float] = []
+        event: Any = torch.cuda.Event
         for _ in range(_RUNS):
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin, end = (event(enable_timing=True) for _ in range(2))
             begin.record()
             engine.run_flat(call)
             end.record()
