@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.capture.trace import is_activation
+from trtconv.capture.trace import is_constant
 from trtconv.emit.definition import Scalar
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
@@ -197,7 +197,7 @@ def _integer_power(net: Network, x: Any, exponent: Any) -> Any:
     dtype, operation = net.output.dtype, trt.ElementWiseOperation
     rank = max(len(net.shape(each)) for each in (x, exponent) if not isinstance(each, Scalar))
     places = torch.iinfo(dtype).bits - 1
-    if isinstance(exponent, torch.Tensor) and not is_activation(exponent):
+    if is_constant(exponent):
         places = max(1, int(exponent.abs().max()).bit_length()) if exponent.numel() else 1
     power = net.scalar(x, dtype, rank) if isinstance(x, Scalar) else net.tensor(x, dtype, rank)
     exponent = net.tensor(exponent, dtype, rank)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from trtconv import tensorrt as trt
-from trtconv.capture.trace import is_activation
+from trtconv.capture.trace import is_constant
 from trtconv.converters.creation import sequence
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
@@ -107,7 +107,7 @@ def _dtype(net: Network, x: Any) -> torch.dtype:
 def _without_lost_queries(net: Network, result: Any, mask: Any) -> Any:
     """Zeros for queries without a key, for which the softmax is 0 / 0."""
     boolean = _dtype(net, mask) is torch.bool
-    if not is_activation(mask) and isinstance(mask, torch.Tensor):
+    if is_constant(mask):
         alive = (mask if boolean else mask > -math.inf).any(-1, keepdim=True)
         return result if bool(alive.all()) else net.select(alive, result, 0.0, net.dtype(result))
     last = [len(net.shape(mask)) - 1]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.capture.trace import is_activation
+from trtconv.capture.trace import is_constant
 from trtconv.emit.definition import Scalar
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
@@ -59,7 +59,7 @@ for _name, _operation in (("and", "AND"), ("or", "OR"), ("xor", "XOR")):
 
 def _number(x: Any) -> int | None:
     """The number that an operand is, or None if it is a tensor with a shape or an activation."""
-    if isinstance(x, torch.Tensor) and not is_activation(x) and x.dim() == 0:
+    if is_constant(x) and x.dim() == 0:
         return int(x)
     return int(x) if isinstance(x, Scalar) else None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trtconv.capture.trace import is_activation
+from trtconv.capture.trace import is_constant
 from trtconv.converters.arithmetic import binary
 from trtconv.converters.linear import product as matrix_product
 from trtconv.converters.rearrangement import diagonal_of
@@ -168,12 +168,8 @@ def _summed(net: Network, x: _Operand, kept: Sequence[str] | set[str]) -> _Opera
 
 def _ordered(net: Network, x: _Operand, labels: Sequence[str]) -> Any:
     order = [x.labels.index(label) for label in labels]
-    return x.tensor.permute(order) if _is_constant(x.tensor) else net.permute(x.tensor, order)
+    return x.tensor.permute(order) if is_constant(x.tensor) else net.permute(x.tensor, order)
 
 
 def _reshaped(net: Network, x: Any, shape: Sequence[Size]) -> Any:
-    return x.reshape(shape) if _is_constant(x) else net.reshape(x, shape)
-
-
-def _is_constant(x: Any) -> bool:
-    return isinstance(x, torch.Tensor) and not is_activation(x)
+    return x.reshape(shape) if is_constant(x) else net.reshape(x, shape)

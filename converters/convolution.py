@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.capture.trace import is_activation
+from trtconv.capture.trace import is_activation, is_constant
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
@@ -96,7 +96,7 @@ def _transposed(net: Network, x: Any, weight: Any, bias: Any, geometry: _Geometr
     extra = list(zip(geometry.output_padding, geometry.padding, strict=True))
     beyond = [max(0, kept - trimmed) for kept, trimmed in extra]
     _, maps_per_group, *window = net.shape(weight)
-    inner_bias = bias if _is_constant(bias) and not any(beyond) else None
+    inner_bias = bias if is_constant(bias) and not any(beyond) else None
     layer = net.add_deconvolution_nd(
         net.tensor(x),
         maps_per_group * geometry.groups,
@@ -119,16 +119,12 @@ def _transposed(net: Network, x: Any, weight: Any, bias: Any, geometry: _Geometr
     return result
 
 
-def _is_constant(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and not is_activation(value)
-
-
 def _constant_weights(net: Network, value: Any) -> Any:
-    return net.weights(value if _is_constant(value) else None)
+    return net.weights(value if is_constant(value) else None)
 
 
 def _connect(net: Network, layer: Any, weight: Any, bias: Any) -> None:
     """Weights that are computed in the network come in as the layer's second and third input."""
     for position, value in ((1, weight), (2, bias)):
-        if value is not None and not _is_constant(value):
+        if value is not None and not is_constant(value):
             layer.set_input(position, net.tensor(value))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.capture.trace import is_activation
+from trtconv.capture.trace import is_constant
 from trtconv.converters.accumulation import added_at
 from trtconv.converters.masks import rank_among_true
 from trtconv.converters.shape import part, place
@@ -26,7 +26,7 @@ Indices = Sequence[Any]
 
 def counted_from_start(net: Network, index: Any, size: Size) -> Any:
     """Indices along an axis of this size, the negative ones counted from the start too."""
-    if not is_activation(index) and isinstance(index, torch.Tensor):
+    if is_constant(index):
         if not bool((index < 0).any()):
             return index
         if is_static(size):
@@ -106,13 +106,13 @@ def _flat_place(net: Network, indices: Indices, lengths: Sequence[Size]) -> Any:
 
 
 def _times(net: Network, index: Any, size: Size) -> Any:
-    if isinstance(index, torch.Tensor) and not is_activation(index) and is_static(size):
+    if is_constant(index) and is_static(size):
         return index * int(size)
     return net.mul(index, net.number(size))
 
 
 def _sum(net: Network, a: Any, b: Any) -> Any:
-    if all(isinstance(each, torch.Tensor) and not is_activation(each) for each in (a, b)):
+    if is_constant(a) and is_constant(b):
         return a + b
     return net.elementwise(a, b, trt.ElementWiseOperation.SUM, torch.int64)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from trtconv import tensorrt as trt
+from trtconv.capture.recurrent import RECURRENT, RecurrentCall
 from trtconv.capture.trace import is_activation
 from trtconv.converters.creation import sequence
 from trtconv.converters.linear import times_transposed
@@ -26,64 +27,34 @@ Step = Callable[[Network, Any, Any, State], State]
 the new one, the hidden state first; all in float32."""
 
 
-@converter(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
-def recurrent(net: Network, input: Any, *args: Any) -> Any:
-    """The arguments are those of `_padded`, or of packed sequences those of `_packed`."""
-    if isinstance(args[2], (list, tuple)):
-        return _packed(net, input, *args)
-    return _padded(net, input, *args)
+@converter(*RECURRENT)
+def recurrent(net: Network, *args: Any) -> Any:
+    call = RecurrentCall.of(*args)
+    if call.train and call.dropout:
+        raise UnsupportedArgumentError(f"it drops values at random, dropout={call.dropout}; call eval() on the module")
+    return _padded(net, call) if call.sizes is None else _packed(net, call)
 
 
-def _padded(
-    net: Network,
-    x: Any,
-    hx: Any,
-    params: Sequence[Any],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool = False,
-) -> Any:
-    _check_training(dropout, train)
-    if batch_first:
-        x = net.permute(x, (1, 0, 2))
-    output, states = _layers(net, x, hx, params, has_biases, num_layers, bidirectional)
-    return net.permute(output, (1, 0, 2)) if batch_first else output, *states
+def _padded(net: Network, call: RecurrentCall) -> Any:
+    x = net.permute(call.input, (1, 0, 2)) if call.batch_first else call.input
+    output, states = _layers(net, x, call)
+    return net.permute(output, (1, 0, 2)) if call.batch_first else output, *states
 
 
-def _packed(
-    net: Network,
-    x: Any,
-    batch_sizes: torch.Tensor,
-    hx: Any,
-    params: Sequence[Any],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-) -> Any:
+def _packed(net: Network, call: RecurrentCall) -> Any:
     """Steps of fewer and fewer sequences: all sequences make all steps, and keep their states once they end."""
-    _check_training(dropout, train)
-    steps, batch, width = net.shape(batch_sizes)[0], net.shape(_first(hx))[1], net.shape(x)[-1]
+    x, batch_sizes = call.input, call.sizes
+    steps, batch, width = net.shape(batch_sizes)[0], net.shape(call.states[0])[1], net.shape(x)[-1]
     number, sizes = net.reshape(sequence(net, batch), (1, batch)), net.reshape(batch_sizes, (steps, 1))
     lives = net.reshape(net.elementwise(number, sizes, trt.ElementWiseOperation.LESS), (steps, batch, 1))
     if is_activation(batch_sizes):  # the elements are there for all steps
-        output, states = _layers(
-            net, net.reshape(x, (steps, batch, width)), hx, params, has_biases, num_layers, bidirectional, lives
-        )
+        output, states = _layers(net, net.reshape(x, (steps, batch, width)), call, lives)
         return net.reshape(output, net.output.shape), *states
     there = torch.arange(int(batch)) < batch_sizes.unsqueeze(1)
     places = torch.where(there, there.flatten().cumsum(0).reshape(there.shape) - 1, 0)
-    output, states = _layers(net, net.gather(x, places, 0), hx, params, has_biases, num_layers, bidirectional, lives)
+    output, states = _layers(net, net.gather(x, places, 0), call, lives)
     flat = net.reshape(output, (int(steps) * int(batch), net.shape(output)[-1]))
     return net.gather(flat, there.flatten().nonzero().flatten(), 0), *states
-
-
-def _first(hx: Any) -> Any:
-    return hx if isinstance(hx, torch.Tensor) else hx[0]
 
 
 @converter(torch.lstm_cell)
@@ -96,11 +67,6 @@ def lstm_cell(
 @converter(torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)
 def gru_or_rnn_cell(net: Network, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
     return _cell(net, _STEPS[net.target], input, (hx,), _Weights(w_ih, w_hh, b_ih, b_hh))[0]
-
-
-def _check_training(dropout: float, train: bool) -> None:
-    if train and dropout:
-        raise UnsupportedArgumentError(f"it drops values at random, dropout={dropout}; call eval() on the module")
 
 
 def _lstm_step(net: Network, from_input: Any, from_state: Any, state: State) -> State:
@@ -169,32 +135,22 @@ def _weights(params: Sequence[Any], has_biases: bool) -> _Weights:
     return _Weights(params[0], params[1], input_bias, state_bias, projection[0] if projection else None)
 
 
-def _layers(
-    net: Network,
-    x: Any,
-    hx: Any,
-    params: Sequence[Any],
-    has_biases: bool,
-    num_layers: int,
-    bidirectional: bool,
-    lives: Any = None,
-) -> tuple[Any, list[Any]]:
+def _layers(net: Network, x: Any, call: RecurrentCall, lives: Any = None) -> tuple[Any, list[Any]]:
     """The outputs of the last layer, [steps, batch, hidden], and each last state of all layers and directions, stacked.
 
     Where a sequence doesn't live, [steps, batch, 1], it keeps its state, and its output says nothing.
     """
     if len(net.shape(x)) != 3:
         raise UnsupportedArgumentError(f"its input has {len(net.shape(x))} axes instead of 3")
-    directions = 2 if bidirectional else 1
-    each = len(params) // (num_layers * directions)
+    directions = 2 if call.bidirectional else 1
+    each = len(call.params) // (call.num_layers * directions)
     last: list[State] = []
-    initial = [hx] if isinstance(hx, torch.Tensor) else hx
-    for _ in range(num_layers):
+    for _ in range(call.num_layers):
         outputs = []
         for reverse in (False, True)[:directions]:
             index = len(last)
-            weights = _weights(params[index * each : (index + 1) * each], has_biases)
-            state = tuple(_item(net, value, index) for value in initial)
+            weights = _weights(call.params[index * each : (index + 1) * each], call.has_biases)
+            state = tuple(_item(net, value, index) for value in call.states)
             output, final = _loop(net, x, state, weights, reverse, lives)
             outputs.append(output)
             last.append(final)

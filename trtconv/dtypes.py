@@ -9,7 +9,7 @@ import torch
 
 from trtconv import tensorrt as trt
 
-_NAMES = {
+NAMES = {
     torch.float32: "FLOAT",
     torch.float16: "HALF",
     torch.bfloat16: "BF16",
@@ -20,6 +20,7 @@ _NAMES = {
     torch.uint8: "UINT8",
     torch.bool: "BOOL",
 }
+"""What TensorRT calls the dtypes that both have."""
 
 _IN_ENGINES = {
     torch.float64: torch.float32,
@@ -53,7 +54,7 @@ def from_engine(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 @functools.cache
 def _tables() -> tuple[dict[torch.dtype, Any], dict[Any, torch.dtype]]:
-    to_trt = {dtype: getattr(trt.DataType, name) for dtype, name in _NAMES.items()}
+    to_trt = {dtype: getattr(trt.DataType, name) for dtype, name in NAMES.items()}
     return to_trt, {value: key for key, value in to_trt.items()}
 
 
@@ -69,7 +70,7 @@ def to_trt(dtype: torch.dtype) -> Any:
     """
     result = _tables()[0].get(dtype)
     if result is None:
-        raise TypeError(f"TensorRT has no {name_of(dtype)}; it has {', '.join(map(name_of, _NAMES))}")
+        raise TypeError(f"TensorRT has no {name_of(dtype)}; it has {', '.join(map(name_of, NAMES))}")
     return result
 
 
@@ -96,7 +97,7 @@ def of_name(name: str) -> torch.dtype:
     Raises:
         ValueError: none of them has this name.
     """
-    known = {name_of(dtype): dtype for dtype in (*_NAMES, *_IN_ENGINES)}
+    known = {name_of(dtype): dtype for dtype in (*NAMES, *_IN_ENGINES)}
     if name not in known:
         raise ValueError(f"{name!r} is no dtype of an input or output; allowed are {', '.join(known)}")
     return known[name]

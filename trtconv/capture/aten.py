@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,13 +17,13 @@ from torch._subclasses.fake_tensor import (
 from trtconv.capture.constants import Constants
 from trtconv.capture.reasons import SIZE, reason
 from trtconv.capture.stand_ins import OPERATOR_STAND_INS, fake_like
+from trtconv.capture.switch import Switch
 from trtconv.capture.trace import Origin, map_tensors
 from trtconv.dtypes import name_of
 from trtconv.errors import CaptureError, DataDependentError
 
 Record = Callable[[OpOverload, tuple[Any, ...], dict[str, Any], Any], None]
 ReadValue = Callable[[torch.Tensor, str], Any]
-FindOrigin = Callable[[], Origin]
 
 
 class WritesError(Exception):
@@ -39,6 +38,10 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
 
     It stands below functionalization, so that no operator it sees writes to its arguments. Where functionalization is
     left out `refusing_writes` proves it.
+
+    Attributes:
+        silenced: While it is on, operators run but aren't reported: they are part of a recorded call.
+        refusing_writes: While it is on, operators that write to their arguments raise `WritesError` before they run.
     """
 
     def __init__(
@@ -49,8 +52,8 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         self._record = record
         self._read_value = read_value
         self._origin = origin
-        self._silent = 0
-        self._refuses_writes = False
+        self.silenced = Switch()
+        self.refusing_writes = Switch()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -58,15 +61,15 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
             return self._read_value(args[0], "item")
         if func is torch.ops.aten._linalg_check_errors.default:
             return None  # it only checks values
-        if self._silent or not isinstance(func, OpOverload) or func.namespace == "prim":
+        if self.silenced or not isinstance(func, OpOverload) or func.namespace == "prim":
             return super().__torch_dispatch__(func, types, args, kwargs)
-        if self._refuses_writes and func._schema.is_mutable:
+        if self.refusing_writes and func._schema.is_mutable:
             raise WritesError(str(func))
         depends_on_values = _depends_on_values(func)
         if depends_on_values and self._constants.all_constant((args, kwargs)):
             return self._run_on_constants(func, args, kwargs)
         try:
-            with self.silenced():
+            with self.silenced:
                 output = super().__torch_dispatch__(func, types, args, kwargs)
         except FAKE_ERRORS as error:
             raise self.explained(error, func) from error
@@ -78,24 +81,11 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         if func in _LIFTING and type(args[0]) is torch.Tensor:
             return fake_like(self, args[0])
         if func in OPERATOR_STAND_INS:
-            with self.silenced():
+            with self.silenced:
                 output = OPERATOR_STAND_INS[func](*args, **(kwargs or {}))
             if output is not NotImplemented:
                 return output
         return super().dispatch(func, types, args, kwargs)
-
-    def silenced(self) -> _Silence:
-        """A context in which operators run but aren't reported: they are part of a recorded call."""
-        return _Silence(self)
-
-    @contextmanager
-    def refusing_writes(self) -> Iterator[None]:
-        """A context in which operators that write to their arguments raise `WritesError` before they run."""
-        before, self._refuses_writes = self._refuses_writes, True
-        try:
-            yield
-        finally:
-            self._refuses_writes = before
 
     def explained(self, error: Exception, func: object) -> CaptureError:
         """What one of torch's errors about fake tensors (`FAKE_ERRORS`) means to the user."""
@@ -110,17 +100,6 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
     def _run_on_constants(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = map_tensors(self._constants.read, (args, kwargs))
         return map_tensors(lambda real: self._constants.stand_in(self, real), func(*args, **kwargs))
-
-
-class _Silence:
-    def __init__(self, level: AtenLevel) -> None:
-        self._level = level
-
-    def __enter__(self) -> None:
-        self._level._silent += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._level._silent -= 1
 
 
 def value_is_read(origin: Origin, reader: str, key: str, tensor: torch.Tensor, *, of_input: bool) -> DataDependentError:

@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.functional_tensor import disable_functional_mode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from trtconv.capture.packed import RECURRENT
+from trtconv.capture.recurrent import RECURRENT, RecurrentCall
 from trtconv.capture.trace import map_tensors, tensors_in
 
 Casts = dict[int, torch.dtype]
@@ -32,7 +32,7 @@ def off(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
 
 
 def casts(
-    silence: Callable[[], AbstractContextManager[object]],
+    silenced: AbstractContextManager[object],
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -42,15 +42,15 @@ def casts(
     The call's operators under autocast are compared with those that it has, with these casts, without.
 
     Args:
-        silence: A context in which operators on fake tensors may be run.
+        silenced: A context in which operators on fake tensors may be run.
         args, kwargs: The arguments, with fake tensors.
     """
     if func in RECURRENT:
-        with silence(), disable_functional_mode():
+        with silenced, disable_functional_mode():
             return _casts_of_recurrent(func, args)
     given = {id(tensor) for tensor in tensors_in((args, kwargs))}
     found: Casts = {}
-    with silence(), disable_functional_mode():
+    with silenced, disable_functional_mode():
         under: list[_Operator] = []
         for operator in _operators(func, args, kwargs):
             target, inputs, outputs = operator
@@ -69,21 +69,19 @@ def casts(
 
 def _casts_of_recurrent(func: Callable[..., Any], args: tuple[Any, ...]) -> Casts:
     """Inputs and parameters are cast. States are, too, where one step makes them so."""
-    packed = isinstance(args[3], (list, tuple))
-    x, initial, params = args[0], args[2 if packed else 1], args[3 if packed else 2]
-    states = [initial] if isinstance(initial, torch.Tensor) else list(initial)
-    options = args[4 if packed else 3 : 9 if packed else 8]
+    call = RecurrentCall.of(*args)
+    x, states, options = call.input, call.states, call[4:9]
     before: Any = [state.new_empty((state.shape[0], 2, *state.shape[2:])) for state in states]
-    before = before[0] if isinstance(initial, torch.Tensor) else before
-    if packed:
+    before = before[0] if isinstance(call.initial, torch.Tensor) else before
+    if call.sizes is not None:
         # Of different lengths: on CPUs torch has a layer of oneDNN's for sequences of one length, which casts more.
         with _disable_current_modes():
             sizes = torch.tensor([2, 1], device="cpu")
-        _, *last = func(x.new_empty((3, x.shape[-1])), sizes, before, params, *options)
+        _, *last = func(x.new_empty((3, x.shape[-1])), sizes, before, call.params, *options)
     else:
-        _, *last = func(x.new_empty((1, 2, x.shape[-1])), before, params, *options, False)
+        _, *last = func(x.new_empty((1, 2, x.shape[-1])), before, call.params, *options, False)
     lower = torch.get_autocast_dtype(x.device.type)
-    result = {id(tensor): lower for tensor in (x, *params) if tensor.dtype is not torch.float64}
+    result = {id(tensor): lower for tensor in (x, *call.params) if tensor.dtype is not torch.float64}
     result.update({id(state): lower for state, after in zip(states, last, strict=True) if after.dtype is lower})
     return result
 

@@ -73,7 +73,7 @@ class Forms:
     def over(self, fake: torch.Tensor) -> FunctionalTensor:
         """A functional tensor that wraps a fake one."""
         # FunctionalTensor.to_functional mirrors what autograd knows too, of which there is nothing here.
-        with self._aten.silenced(), _disable_current_modes():
+        with self._aten.silenced, _disable_current_modes():
             return self.mode.note(FunctionalTensor(torch._to_functional_tensor(fake), self.mode))
 
     def release(self) -> list[FunctionalTensor]:

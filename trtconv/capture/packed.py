@@ -8,18 +8,17 @@ sequences that reach each step. Only recurrent layers take them, and what unpack
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_packed_sequence
 
+from trtconv.capture.recurrent import RECURRENT
 from trtconv.capture.rewritten import getitem
+from trtconv.capture.switch import Switch
 from trtconv.capture.trace import DependsOnInput, Origin
 from trtconv.errors import CaptureError, DataDependentError
-
-RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 
 
 class PackedSequences:
@@ -39,7 +38,7 @@ class PackedSequences:
         self._value_of = value_of
         self._elements: dict[int, torch.Tensor] = {}
         self._counts: dict[int, tuple[torch.Tensor, Any]] = {}
-        self._is_unpacking = False
+        self._unpacking = Switch()
 
     def functions(self) -> dict[Any, Callable[..., Any]]:
         """The functions to run instead of torch's."""
@@ -60,7 +59,7 @@ class PackedSequences:
 
     def check(self, target: Any, read: Sequence[torch.Tensor], output: Any, origin: Origin) -> None:
         """Refuse a call that reads elements of sequences that stay padded; a recurrent layer gives more of them."""
-        if self._is_unpacking or not self._is_part(read):
+        if self._unpacking or not self._is_part(read):
             return
         if target not in RECURRENT:
             raise DataDependentError(_READS_ELEMENTS.format(origin=origin))
@@ -129,20 +128,12 @@ class PackedSequences:
             raise DataDependentError(f"{self._origin()}: {_UNKNOWN_LENGTH}")
         batch, steps = self.batch(counts), counts.shape[0]
         missing = total_length - steps
-        with self._unpacking():
+        with self._unpacking:
             lives = torch.arange(batch, device=counts.device) < counts[:, None]
             x = data.reshape(steps, batch, *data.shape[1:])
             there = lives.reshape(steps, batch, *(1 for _ in data.shape[1:])).to(x.device)
             x = torch.where(there, x, padding_value)
             return torch.cat([x, x.new_full((missing, *x.shape[1:]), padding_value)]), lives.sum(0)
-
-    @contextmanager
-    def _unpacking(self) -> Iterator[None]:
-        self._is_unpacking = True
-        try:
-            yield
-        finally:
-            self._is_unpacking = False
 
     def _hidden_size(self, depends: DependsOnInput, layer: Any, input: torch.Tensor, batch_sizes: Any) -> Any:
         batch = None if batch_sizes is None else self.batch(batch_sizes)

@@ -8,14 +8,14 @@ mask it is a choice by the mask.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 
 from trtconv.capture.names import canonical_name, property_name
+from trtconv.capture.switch import Switch
 from trtconv.capture.trace import Call, DependsOnInput, Origin, tensors_in
 from trtconv.errors import DataDependentError
 from trtconv.sizes import is_same, same
@@ -55,7 +55,7 @@ class PickedElements:
     ) -> None:
         self._value_of, self._origin, self._calls = value_of, origin, calls
         self._picks: dict[int, tuple[torch.Tensor, Pick]] = {}
-        self._is_writing = False
+        self._writing = Switch()
 
     def functions(self, others: Mapping[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
         """The functions to run instead of torch's; where no mask picks elements, `others` have the say."""
@@ -80,7 +80,7 @@ class PickedElements:
 
     def any(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Tell whether picked elements are among some tensors of the code."""
-        return bool(self._picks) and not self._is_writing and any(self._pick(each) is not None for each in tensors)
+        return bool(self._picks) and not self._writing and any(self._pick(each) is not None for each in tensors)
 
     def check(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> bool:
         """Tell whether a call computes with picked elements; its results are such elements too.
@@ -88,7 +88,7 @@ class PickedElements:
         Raises:
             DataDependentError: what it computes depends on how many there are, or on their places.
         """
-        if not self._picks or self._is_writing:
+        if not self._picks or self._writing:
             return False
         picks = [pick for each in tensors_in((args, kwargs)) if (pick := self._pick(each)) is not None]
         if not picks:
@@ -175,7 +175,7 @@ class PickedElements:
         return NotImplemented if not same(input.shape, mask.shape) else self._getitem(depends, input, mask)
 
     def _picked(self, x: torch.Tensor, mask: torch.Tensor, axis: int) -> torch.Tensor:
-        with self._writing():
+        with self._writing:
             elements = x.flatten(axis, axis + mask.dim() - 1).clone()
             fake = self._value_of(elements)
             self._picks[id(fake)] = (fake, Pick(self._value_of(mask), axis - elements.dim(), self._origin()))
@@ -203,7 +203,7 @@ class PickedElements:
         pick, after = self._pick(value), x.dim() - axis - mask.dim()
         if pick is None or pick.axis != -1 - after or not self._are_same(pick.mask, self._value_of(mask)):
             return False
-        with self._writing():
+        with self._writing:
             places = mask.bool().reshape([*mask.shape, *(1 for _ in range(after))])
             values = torch.unflatten(value, pick.axis, mask.shape)
             x.copy_(torch.where(places, values, x))
@@ -211,14 +211,6 @@ class PickedElements:
 
     def _refusal(self, func: object) -> DataDependentError:
         return DataDependentError(_READ.format(origin=self._origin(), func=func))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        before, self._is_writing = self._is_writing, True
-        try:
-            yield
-        finally:
-            self._is_writing = before
 
 
 def _mask_of(depends: DependsOnInput, x: torch.Tensor, key: Any) -> tuple[torch.Tensor, torch.Tensor, int] | None:

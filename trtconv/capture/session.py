@@ -29,6 +29,7 @@ from trtconv.capture.picked import PickedElements
 from trtconv.capture.returned import NotingResults
 from trtconv.capture.rewritten import rewritten, rewritten_methods
 from trtconv.capture.stand_ins import STAND_INS, fake_like
+from trtconv.capture.switch import Switch
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
 from trtconv.errors import CaptureError
@@ -71,7 +72,7 @@ class Session:
         self._origins = OriginFinder(module, Session.run)
         self._constant_values = constant_values
         self._functions: list[str] = []
-        self._in_recorded_call = False
+        self._in_recorded_call = Switch()
         self._numbers: dict[int, Any] = {}  # what Python read of constants
         self._entangled: set[Callable[..., Any]] = set()  # write to tensors, or return views of their arguments
         self.symbols = symbols
@@ -128,7 +129,7 @@ class Session:
             fake = fake_like(self._aten, example)
         else:
             symbolic = sizes if self.symbols is None else [self.symbols.size(each) for each in sizes]
-            with _disable_current_modes(), self._aten, self._aten.silenced():
+            with _disable_current_modes(), self._aten, self._aten.silenced:
                 fake = torch.empty(symbolic, dtype=example.dtype, device=example.device)  # type: ignore[arg-type]
         self.inputs.append(fake)
         return self._forms.over(fake)
@@ -276,15 +277,13 @@ class Session:
                 self._append(func, *self._as_read(func, read_args, read_kwargs), output)
                 return map_tensors(self._forms.over, output)
         args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
-        with self._aten.silenced():
+        with self._aten.silenced:
             # The modes are off for torch's functions here, but not for the calls that a user's own makes.
-            self._in_recorded_call = True
             try:
-                output = func(*args, **kwargs)
+                with self._in_recorded_call:
+                    output = func(*args, **kwargs)
             except FAKE_ERRORS as error:
                 raise self._aten.explained(error, canonical_name(func)) from error
-            finally:
-                self._in_recorded_call = False
             written = map_tensors(self.value_of, output)
             after = map_tensors(self.value_of, (args, kwargs))
         pairs = zip(tensors_in((read_args, read_kwargs)), tensors_in(after), strict=True)
@@ -320,7 +319,7 @@ class Session:
         calls, constants = len(self.calls), self.constants.count()  # reading a view of what was written to records too
         given = Given((args, kwargs))
         try:
-            with disable_functional_mode(), self._aten.refusing_writes():
+            with disable_functional_mode(), self._aten.refusing_writes:
                 output = func(*args, **kwargs)
         except WritesError:
             pass
@@ -350,7 +349,7 @@ class Session:
         Then it needs no functionalization, which takes two thirds of the time of a call.
         """
         given = Given((args, kwargs))
-        with self._aten.silenced(), disable_functional_mode():
+        with self._aten.silenced, disable_functional_mode():
             try:
                 output = STAND_INS.get(func, func)(*args, **kwargs)
             except FAKE_ERRORS as error:

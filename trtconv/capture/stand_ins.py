@@ -14,6 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
+from trtconv.capture.recurrent import RECURRENT, RecurrentCall
 from trtconv.capture.trace import bind, is_plain
 from trtconv.sizes import Size
 
@@ -38,12 +39,11 @@ def fake_like(mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
 
 
 def _hidden_states(*args: Any) -> Any:
-    """The hidden states of all steps, and each last state; of packed sequences the second argument is their sizes."""
-    packed = isinstance(args[3], (list, tuple))
-    input, initial, bidirectional = args[0], args[2 if packed else 1], args[8 if packed else 7]
-    states = [initial] if isinstance(initial, torch.Tensor) else initial
-    width = states[0].shape[2] * (2 if bidirectional else 1)
-    return states[0].new_empty((*input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
+    """The hidden states of all steps, and each last state."""
+    call = RecurrentCall.of(*args)
+    states = call.states
+    width = states[0].shape[2] * (2 if call.bidirectional else 1)
+    return states[0].new_empty((*call.input.shape[:-1], width)), *(torch.empty_like(state) for state in states)
 
 
 def _cell(function: Callable[..., Any], input: Any, hx: Any, *args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
 _QUANTILES = (torch.quantile, torch.nanquantile, torch.Tensor.quantile, torch.Tensor.nanquantile)
 
 STAND_INS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys((torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _hidden_states),
+    **dict.fromkeys(RECURRENT, _hidden_states),
     **{cell: functools.partial(_cell, cell) for cell in (torch.lstm_cell, torch.gru_cell)},
     torch.grid_sampler: _grid_sampler,
     torch.einsum: _einsum,

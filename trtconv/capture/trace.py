@@ -124,6 +124,11 @@ def is_activation(value: object) -> bool:
     return isinstance(value, FakeTensor)
 
 
+def is_constant(value: object) -> bool:
+    """Tell whether a value of a trace is a tensor that depends on no input."""
+    return isinstance(value, torch.Tensor) and not is_activation(value)
+
+
 def is_plain(value: torch.Tensor) -> bool:
     """Tell whether a tensor is of no subclass with ways of its own to keep values: quantized weights, for one."""
     return type(value) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -174,6 +179,7 @@ __all__ = [
     "bind",
     "describe",
     "is_activation",
+    "is_constant",
     "is_plain",
     "live_calls",
     "map_tensors",

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv import tensorrt as trt
 from trtconv.capture.recorder import current
-from trtconv.capture.trace import Call, Origin, describe, is_activation
+from trtconv.capture.trace import Call, Origin, describe, is_constant
 from trtconv.dtypes import to_torch, to_trt
 from trtconv.errors import BuildError, UnsupportedArgumentError
 from trtconv.graph.data import Graph
@@ -159,7 +159,7 @@ class Definition:
 
     def tensor(self, x: Any, dtype: torch.dtype | None = None, rank: int | None = None) -> Any:
         """The TensorRT tensor of an operand, cast to `dtype` and with 1s put before its shape up to `rank`."""
-        if isinstance(x, torch.Tensor) and not is_activation(x):
+        if is_constant(x):
             return self._constant_of(x, dtype or x.dtype, rank if rank is not None else x.dim())
         if isinstance(x, torch.Tensor) and id(x) in self._later:
             self.bind(x, self._later.pop(id(x))())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from trtconv.dtypes import NAMES
 from trtconv.places import Origin
 
 if TYPE_CHECKING:
@@ -41,16 +42,7 @@ class DataType(enum.Enum):
         return _CARRIERS[self]
 
 
-_CARRIERS = {
-    DataType.FLOAT: torch.float32,
-    DataType.HALF: torch.float16,
-    DataType.BF16: torch.bfloat16,
-    DataType.INT8: torch.int8,
-    DataType.INT32: torch.int32,
-    DataType.INT64: torch.int64,
-    DataType.BOOL: torch.bool,
-    DataType.UINT8: torch.uint8,
-    DataType.FP8: torch.float8_e4m3fn,
+_CARRIERS = {DataType[name]: dtype for dtype, name in NAMES.items()} | {
     DataType.INT4: torch.int8,
     DataType.FP4: torch.float32,
     DataType.E8M0: torch.float8_e8m0fnu,

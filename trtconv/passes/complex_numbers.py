@@ -71,7 +71,7 @@ class _Rewrite:
         if not tensor.is_complex():
             return tensor
         mode: Any = tensor.fake_mode  # type: ignore[attr-defined]  # it is a FakeTensor
-        with mode, mode.silenced():
+        with mode, mode.silenced:
             pairs = torch.empty((*tensor.shape, 2), dtype=tensor.dtype.to_real(), device=tensor.device)
         with recorded(self.calls, _EDGE, pairs):
             self._stand_ins[id(tensor)] = (tensor, Complex(*pairs.unbind(-1)))

@@ -17,7 +17,7 @@ from trtconv.capture.trace import Call, Origin, is_activation, tensors_in
 def recorded(calls: list[Call], origin: Origin, *activations: torch.Tensor) -> Iterator[None]:
     """A context in which torch's operators run on activations, of which some are given, and are added to `calls`."""
     mode: Any = next(filter(is_activation, activations)).fake_mode  # type: ignore[attr-defined]  # it is a FakeTensor
-    with mode, mode.silenced(), enable_python_dispatcher(), torch.no_grad(), _Recorder(calls, origin):
+    with mode, mode.silenced, enable_python_dispatcher(), torch.no_grad(), _Recorder(calls, origin):
         yield
 
 

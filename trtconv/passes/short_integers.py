@@ -188,7 +188,7 @@ def _carrying(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if not is_activation(value):
         return value.detach().to(dtype)
     mode: Any = value.fake_mode  # type: ignore[attr-defined]  # it is a FakeTensor
-    with mode, mode.silenced():
+    with mode, mode.silenced:
         return torch.empty_like(value, dtype=dtype)
 
 

@@ -65,5 +65,5 @@ def _in_single_precision(value: torch.Tensor) -> torch.Tensor:
     if not is_activation(value):
         return value.detach().float()
     mode: Any = value.fake_mode  # type: ignore[attr-defined]  # it is a FakeTensor
-    with mode, mode.silenced():
+    with mode, mode.silenced:
         return torch.empty_like(value, dtype=torch.float32)

@@ -16,9 +16,9 @@ from trtconv.dtypes import to_torch
 from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.writer import data_type
 from trtconv.passes.edit import Edit
+from trtconv.passes.precision import HALVES
 
 SMALLEST_FUSED_HEAD = 16
-_HALVES = (DataType.HALF, DataType.BF16)
 _BETWEEN = ("ELEMENTWISE", "SELECT")
 """What may stand between the scores and their softmax: a scale and a mask."""
 
@@ -58,7 +58,7 @@ def _scores(edit: Edit, name: str | None) -> Layer | None:
 def _is_half_product(edit: Edit, layer: Layer) -> bool:
     return (
         layer.type == "MATRIX_MULTIPLY"
-        and edit.type(layer.outputs[0]).dtype in _HALVES
+        and edit.type(layer.outputs[0]).dtype in HALVES
         and all(edit.sizes(str(name)) is not None for name in layer.inputs)
         and "VECTOR" not in (layer.attributes["op0"], layer.attributes["op1"])
     )

@@ -25,20 +25,20 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class Engine:
-    """A serialized TensorRT engine (a plan file), as C++ and trtexec take it.
+    """A serialized TensorRT engine, as C++ and trtexec take it.
 
     It is tied to the release of TensorRT that built it.
     """
 
-    def __init__(self, plan: torch.Tensor) -> None:
-        self._plan = plan
+    def __init__(self, content: torch.Tensor) -> None:
+        self._content = content
 
     def serialize(self) -> bytes:
-        """The plan's bytes."""
-        return bytes(self._plan.cpu().numpy())
+        """Its bytes."""
+        return bytes(self._content.cpu().numpy())
 
     def save(self, path: str | Path) -> None:
-        """Write the plan to a file; an existing file is replaced only when the new one is complete."""
+        """Write it to a file; an existing file is replaced only when the new one is complete."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         try:
@@ -48,8 +48,8 @@ class Engine:
             partial.unlink(missing_ok=True)
 
     def __len__(self) -> int:
-        """The plan's size in bytes."""
-        return self._plan.numel()
+        """Its size in bytes."""
+        return self._content.numel()
 
     def __repr__(self) -> str:
         return f"Engine({len(self)} bytes)"
@@ -59,7 +59,7 @@ class LoadedEngine:
     """An engine loaded on one GPU.
 
     Args:
-        plan: The serialized engine.
+        content: The serialized engine.
         device: The CUDA device to run on.
         kernels: What `kernels` gave earlier for the same engine, TensorRT and GPU; what doesn't fit is left aside.
         finish: What is done to the ``trt.ICudaEngine`` before it is used.
@@ -74,7 +74,7 @@ class LoadedEngine:
 
     def __init__(
         self,
-        plan: bytes,
+        content: bytes,
         device: torch.device,
         kernels: bytes | None = None,
         finish: Callable[[Any], None] = lambda _: None,
@@ -84,7 +84,7 @@ class LoadedEngine:
         with alone(), cuda.on_device(device), collect_messages() as messages:
             cuda.current_stream(device)  # TensorRT needs torch's CUDA context to be there
             self._runtime = trt.Runtime(logger())
-            self._engine = self._runtime.deserialize_cuda_engine(plan)
+            self._engine = self._runtime.deserialize_cuda_engine(content)
             self._config: Any = None
             self._cache: Any = None
             first = None

@@ -126,9 +126,9 @@ def load_engine_of(segment: Segment, device: torch.device, store: Store | None) 
         EngineError: TensorRT doesn't load it there.
     """
     kernels = Kernels(segment, device, store) if trt.is_rtx() else None
-    plan = Engine(segment.engine).serialize()
+    content = Engine(segment.engine).serialize()
     finish = functools.partial(_bring_up_to_date, segment)
-    return EngineBackend(LoadedEngine(plan, device, kernels.load() if kernels else None, finish), kernels)
+    return EngineBackend(LoadedEngine(content, device, kernels.load() if kernels else None, finish), kernels)
 
 
 def _bring_up_to_date(segment: Segment, engine: Any) -> None:
