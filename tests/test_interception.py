@@ -14,7 +14,7 @@ from torch import nn
 
 import trtconv
 from trtconv import tensorrt as trt
-from trtconv.capture.own_functions import intercepted
+from trtconv.capture.interception import intercepted
 
 HOLDER = types.ModuleType("holder_of_functions")
 sys.modules[HOLDER.__name__] = HOLDER

@@ -156,7 +156,7 @@ def convert(
             args,
             kwargs,
             takes=registry.takes,
-            own_functions=registry.own_functions(),
+            whole_functions=registry.users_functions(),
             constant_values=constants,
             shapes=dynamic.sizes,
             state=kept,

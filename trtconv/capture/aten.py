@@ -15,8 +15,8 @@ from torch._subclasses.fake_tensor import (
 )
 
 from trtconv.capture.constants import Constants
+from trtconv.capture.fake_results import FAKE_RESULTS_OF_OPERATORS, fake_like
 from trtconv.capture.reasons import SIZE, reason
-from trtconv.capture.stand_ins import OPERATOR_STAND_INS, fake_like
 from trtconv.capture.switch import Switch
 from trtconv.capture.trace import Origin, map_tensors
 from trtconv.dtypes import name_of
@@ -80,9 +80,9 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         """Run an operator on fake tensors."""
         if func in _LIFTING and type(args[0]) is torch.Tensor:
             return fake_like(self, args[0])
-        if func in OPERATOR_STAND_INS:
+        if func in FAKE_RESULTS_OF_OPERATORS:
             with self.silenced:
-                output = OPERATOR_STAND_INS[func](*args, **(kwargs or {}))
+                output = FAKE_RESULTS_OF_OPERATORS[func](*args, **(kwargs or {}))
             if output is not NotImplemented:
                 return output
         return super().dispatch(func, types, args, kwargs)

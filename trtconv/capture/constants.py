@@ -15,9 +15,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.calling.structure import as_plain
+from trtconv.capture.fake_results import fake_like
 from trtconv.capture.recorder import current
 from trtconv.capture.source import obstacle
-from trtconv.capture.stand_ins import fake_like
 from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
 from trtconv.errors import CaptureError
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from trtconv.calling.structure import Nesting, Structure, take_apart
-from trtconv.capture.agreement import check_agreement
+from trtconv.capture.all_sizes import check_all_sizes
 from trtconv.capture.kept import now_in_places_of
 from trtconv.capture.quiet import quiet
 from trtconv.capture.relations import hints_to_try, relations_in, runs_without, with_relation
@@ -60,7 +60,7 @@ def capture(
     kwargs: Mapping[str, Any],
     *,
     takes: Callable[[Callable[..., Any]], bool],
-    own_functions: Iterable[Callable[..., Any]] = (),
+    whole_functions: Iterable[Callable[..., Any]] = (),
     constant_values: Mapping[str, Any] | None = None,
     shapes: Sequence[Sequence[SizeSpec]] | None = None,
     state: Mapping[str, torch.Tensor] | None = None,
@@ -72,7 +72,7 @@ def capture(
         args, kwargs: Example inputs, nested as the module takes them. Only their shapes and dtypes count.
         takes: Tells for a torch function whether its calls are recorded whole. What isn't taken is
             recorded as the ATen operators that it runs.
-        own_functions: Functions that aren't torch's and are recorded whole.
+        whole_functions: Functions that aren't torch's and are recorded whole.
         constant_values: For lines where Python reads a tensor's value: "file:line" -> the value.
         shapes: The sizes of each example tensor, in order; a `Range` becomes a symbol, a `Relation` an expression. By
             default those they have.
@@ -87,7 +87,7 @@ def capture(
     given = iter([leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor)] if shapes is None else shapes)
     sizes = [tuple(next(given)) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
     kept = state or {}
-    run = functools.partial(_run, module, leaves, nesting, takes, own_functions, constant_values or {}, kept)
+    run = functools.partial(_run, module, leaves, nesting, takes, whole_functions, constant_values or {}, kept)
     before = State.of(module)
     captured, after = _capture_sizes(run, leaves, sizes, kept.values())
     if before.moved(after):
@@ -164,7 +164,7 @@ def _check_sizes(
         shown = ", ".join(f"{limits.name} = {n}" for limits, n in numbers.items())
         both = [(each.inputs, each.live_calls()) for each in (symbolic, static)]
         try:
-            check_agreement(both[0], both[1], values, shown)
+            check_all_sizes(both[0], both[1], values, shown)
         except CaptureError:
             if not same_results(symbolic.trace(), static.trace(), values, examples):
                 if point.decision:
@@ -207,7 +207,7 @@ def _run(
     leaves: list[Any],
     nesting: Nesting,
     takes: Callable[[Callable[..., Any]], bool],
-    own_functions: Iterable[Callable[..., Any]],
+    whole_functions: Iterable[Callable[..., Any]],
     constant_values: Mapping[str, Any],
     kept: Mapping[str, torch.Tensor],
     sizes: Sequence[Sequence[SizeSpec] | None],
@@ -218,7 +218,7 @@ def _run(
     session = Session(module, takes, constant_values, symbols, by_python=by_python)
     examples = [*(leaf for leaf, size in zip(leaves, sizes, strict=True) if size is not None), *kept.values()]
     with _nothing_left_behind(session, examples), _attributes_restored(module):
-        return _run_on(session, module, leaves, nesting, own_functions, kept, sizes)
+        return _run_on(session, module, leaves, nesting, whole_functions, kept, sizes)
 
 
 def _run_on(
@@ -226,7 +226,7 @@ def _run_on(
     module: torch.nn.Module,
     leaves: list[Any],
     nesting: Nesting,
-    own_functions: Iterable[Callable[..., Any]],
+    whole_functions: Iterable[Callable[..., Any]],
     kept: Mapping[str, torch.Tensor],
     sizes: Sequence[Sequence[SizeSpec] | None],
 ) -> _Run:
@@ -237,7 +237,7 @@ def _run_on(
         taken += map(session.keep, kept.values())
         session.inputs = inputs = list(map(session.value_of, taken))
         seen_args, seen_kwargs = nesting.fill(iter(seen))
-        result = session.run(module, seen_args, seen_kwargs, own_functions)
+        result = session.run(module, seen_args, seen_kwargs, whole_functions)
         structure, tensors = Structure.of(result, "the module's result")
         outputs = [session.value_of(tensor) for tensor in tensors]
         session.check_results(outputs)

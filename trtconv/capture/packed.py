@@ -15,7 +15,7 @@ import torch
 from torch.nn.utils.rnn import pad_packed_sequence
 
 from trtconv.capture.recurrent import RECURRENT
-from trtconv.capture.rewritten import getitem
+from trtconv.capture.replaced_functions import getitem
 from trtconv.capture.switch import Switch
 from trtconv.capture.trace import DependsOnInput, Origin
 from trtconv.errors import CaptureError, DataDependentError

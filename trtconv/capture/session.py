@@ -19,16 +19,16 @@ from trtconv.capture.compiled import uncompiled
 from trtconv.capture.constants import READ_ONLY_SIZES, Constants, is_fixed
 from trtconv.capture.escapes import make_real
 from trtconv.capture.exporting import exporting
+from trtconv.capture.fake_results import FAKE_RESULTS, fake_like
 from trtconv.capture.forms import Forms, Given
 from trtconv.capture.functions import TENSOR_PROPERTIES, VALUE_READERS, FunctionLevel
+from trtconv.capture.interception import intercepted, is_seen, is_unseen
 from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
-from trtconv.capture.own_functions import intercepted, is_own, is_seen
 from trtconv.capture.packed import PackedSequences
 from trtconv.capture.picked import PickedElements
+from trtconv.capture.replaced_functions import replaced_functions, replaced_methods
 from trtconv.capture.returned import NotingResults
-from trtconv.capture.rewritten import rewritten, rewritten_methods
-from trtconv.capture.stand_ins import STAND_INS, fake_like
 from trtconv.capture.switch import Switch
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
@@ -82,8 +82,8 @@ class Session:
         self.value_of, self.keep = self._forms.value_of, self._forms.keep
         self._packed = PackedSequences(self.value_of, self._origin)
         self._picked = PickedElements(self.value_of, self._origin, self.calls)
-        others = {**rewritten(self._origin), **self._packed.functions(), **rewritten_methods(module)}
-        self._rewritten = {**others, **self._picked.functions(others)}
+        others = {**replaced_functions(self._origin), **self._packed.functions(), **replaced_methods(module)}
+        self._replaced = {**others, **self._picked.functions(others)}
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
@@ -109,9 +109,9 @@ class Session:
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        own_functions: Iterable[Callable[..., Any]] = (),
+        whole_functions: Iterable[Callable[..., Any]] = (),
     ) -> Any:
-        """Call `function` under both levels of interception; calls of `own_functions` are recorded whole."""
+        """Call `function` under both levels of interception; calls of `whole_functions` are recorded whole."""
         eager = uncompiled()
 
         def handler(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -119,7 +119,7 @@ class Session:
                 return eager[func](*args, **kwargs)
             return self.returned(self._function_level, func, args, kwargs)
 
-        functions = [function for function in (*own_functions, *self._rewritten, *eager) if is_own(function)]
+        functions = [function for function in (*whole_functions, *self._replaced, *eager) if is_unseen(function)]
         with exporting(), self._function_level, intercepted(functions, handler):
             return function(*args, **kwargs)
 
@@ -184,7 +184,7 @@ class Session:
                 return result
         self._functions.append(canonical_name(func))
         try:
-            for way in (self._record_whole, self._run_rewritten, self._open, self._run_apart, self._run_functionalized):
+            for way in (self._record_whole, self._run_replaced, self._open, self._run_apart, self._run_functionalized):
                 result = way(level, func, args, kwargs)
                 if result is not NotImplemented:
                     break
@@ -224,7 +224,7 @@ class Session:
         if not self._takes(func) or not self._is_whole(func, args, kwargs):
             return NotImplemented
         tensors = tensors_in((args, kwargs))
-        if is_own(func) or not autocasting.is_on(tensors):
+        if is_unseen(func) or not autocasting.is_on(tensors):
             return self._record_function(func, args, kwargs)
         cast = self._autocast(func, args, kwargs)
         if cast is None:
@@ -232,16 +232,16 @@ class Session:
         with autocasting.off(tensors):
             return self._record_function(func, *cast)
 
-    def _run_rewritten(
+    def _run_replaced(
         self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """A function whose own code reads what stand-ins don't have."""
-        if func not in self._rewritten:
+        if func not in self._replaced:
             return NotImplemented
         args, kwargs = map_tensors(self._forms.seen, (args, kwargs))
         # The mode is off in the calls that it reports.
         with level if is_seen(func) else nullcontext():
-            return self._rewritten[func](self._depends_on_input, *args, **kwargs)
+            return self._replaced[func](self._depends_on_input, *args, **kwargs)
 
     def _open(
         self, level: FunctionLevel, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -254,7 +254,7 @@ class Session:
 
     def _is_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         tensors = tensors_in((args, kwargs))
-        if is_inplace(func, kwargs) or (not is_own(func) and self._picked.any(tensors)):
+        if is_inplace(func, kwargs) or (not is_unseen(func) and self._picked.any(tensors)):
             return False
         return any(map(self._depends_on_input, tensors))
 
@@ -271,7 +271,7 @@ class Session:
         read_args, read_kwargs = map_tensors(self.value_of, (args, kwargs))
         self._picked.check(func, read_args, read_kwargs, ())
         self._numbers.clear()
-        if func not in self._entangled and not is_own(func):
+        if func not in self._entangled and not is_unseen(func):
             found, output = self._run_alone(func, read_args, read_kwargs)
             if found:
                 self._append(func, *self._as_read(func, read_args, read_kwargs), output)
@@ -303,7 +303,7 @@ class Session:
 
         ``F.pad(x, (table[0], 1))`` is such a call.
         """
-        if not self._numbers or is_own(func):
+        if not self._numbers or is_unseen(func):
             return args, kwargs
         args, kwargs = map_tensors(lambda tensor: self._numbers.get(id(tensor), tensor), (args, kwargs))
         return args, kwargs
@@ -351,7 +351,7 @@ class Session:
         given = Given((args, kwargs))
         with self._aten.silenced, disable_functional_mode():
             try:
-                output = STAND_INS.get(func, func)(*args, **kwargs)
+                output = FAKE_RESULTS.get(func, func)(*args, **kwargs)
             except FAKE_ERRORS as error:
                 raise self._aten.explained(error, canonical_name(func)) from error
         alone = given.is_apart_from(output)

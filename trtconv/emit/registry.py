@@ -196,7 +196,7 @@ def unregister(method: str | Target) -> None:
     USER.remove(canonical_name(interceptable(resolve(method) if isinstance(method, str) else method)))
 
 
-def own_functions() -> list[Target]:
+def users_functions() -> list[Target]:
     """The functions that the user's converters were registered for, as their names stand for now.
 
     Raises:

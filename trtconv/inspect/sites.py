@@ -11,9 +11,9 @@ import torch
 from trtconv.capture.compiled import uncompiled
 from trtconv.capture.exporting import exporting
 from trtconv.capture.functions import FunctionLevel
+from trtconv.capture.interception import intercepted, is_unseen
 from trtconv.capture.names import canonical_name
 from trtconv.capture.origin import OriginFinder
-from trtconv.capture.own_functions import intercepted, is_own
 from trtconv.capture.returned import results_of
 from trtconv.emit import registry
 from trtconv.places import Origin
@@ -50,7 +50,7 @@ class Sites:
         def handler(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return eager[func](*args, **kwargs) if func in eager else self._handle(level, func, args, kwargs)
 
-        functions = [each for each in (*registry.own_functions(), *eager) if is_own(each)]
+        functions = [each for each in (*registry.users_functions(), *eager) if is_unseen(each)]
         with torch.no_grad(), exporting(), level, intercepted(functions, handler):
             return self._module(*args, **kwargs)
 

@@ -22,7 +22,7 @@ _SAME_VALUES = ("clone", "alias", "detach", "contiguous", "_to_copy", "lift_fres
 _RESHAPES = ("view", "_unsafe_view", "reshape", "squeeze", "unsqueeze")
 
 
-def check_agreement(
+def check_all_sizes(
     symbolic: tuple[Sequence[torch.Tensor], Sequence[Call]],
     static: tuple[Sequence[torch.Tensor], Sequence[Call]],
     sizes: Mapping[sympy.Symbol, int],

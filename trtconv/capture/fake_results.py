@@ -1,4 +1,4 @@
-"""Stand-ins for real tensors, and for the results of functions whose own code takes long on tensors without values.
+"""Fake tensors: for real ones, and for the results of functions whose own code takes long on tensors without values.
 
 That of a recurrent network runs step by step, and makes a number of a symbolic length; a product runs several
 operators. What a stand-in doesn't expect goes to the function itself, which knows what to say of it.
@@ -120,7 +120,7 @@ def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
 
 _QUANTILES = (torch.quantile, torch.nanquantile, torch.Tensor.quantile, torch.Tensor.nanquantile)
 
-STAND_INS: dict[Any, Callable[..., Any]] = {
+FAKE_RESULTS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(RECURRENT, _hidden_states),
     **{cell: functools.partial(_cell, cell) for cell in (torch.lstm_cell, torch.gru_cell)},
     torch.grid_sampler: _grid_sampler,
@@ -157,7 +157,7 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return torch.ops.aten.where.self(condition.bool(), x, y) if condition.dtype is torch.uint8 else NotImplemented
 
 
-OPERATOR_STAND_INS: dict[Any, Callable[..., Any]] = {
+FAKE_RESULTS_OF_OPERATORS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.div.Tensor: _quotient,
     torch.ops.aten._grouped_mm.default: _grouped_mm,
     torch.ops.aten.where.self: _where,

@@ -20,7 +20,7 @@ from torch.overrides import get_testing_overrides
 Handler = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
-def is_own(target: object) -> bool:
+def is_unseen(target: object) -> bool:
     """Tell whether a function is written in Python and never reported to torch's modes."""
     return isinstance(target, FunctionType) and not is_seen(target)
 
@@ -48,7 +48,7 @@ class _Interception:
     passing: object = None
 
 
-_active: ContextVar[tuple[_Interception, ...]] = ContextVar("trtconv_own_functions", default=())
+_active: ContextVar[tuple[_Interception, ...]] = ContextVar("trtconv_interceptions", default=())
 """The interceptions under way in this thread, those of the innermost capture last."""
 
 _lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Torch functions in Python whose own code, in C++, reads sizes or values that stand-ins don't have.
+"""What runs in place of torch functions whose own code, in C++, reads sizes or values that fake tensors don't have.
 
 Each gives NotImplemented where torch's own code does.
 """
@@ -275,7 +275,7 @@ def _axes_after(x: torch.Tensor, places: list[Any], place: int) -> int:
     return rest + sum(each is None or isinstance(each, slice) for each in places[place + 1 :])
 
 
-REWRITTEN: dict[Any, Callable[..., Any]] = {
+REPLACED: dict[Any, Callable[..., Any]] = {
     **STATISTICS,
     torch.take_along_dim: take_along_dim,
     torch.Tensor.take_along_dim: take_along_dim,
@@ -307,7 +307,7 @@ _OF_LIBRARIES: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
-def rewritten(origin: Callable[[], Origin]) -> dict[Any, Callable[..., Any]]:
+def replaced_functions(origin: Callable[[], Origin]) -> dict[Any, Callable[..., Any]]:
     """The functions to run instead of others: of torch, and of the libraries that are loaded.
 
     Args:
@@ -321,10 +321,10 @@ def rewritten(origin: Callable[[], Origin]) -> dict[Any, Callable[..., Any]]:
         if hasattr(sys.modules[module], name)
     }
     located = functools.partial(transformed, origin)
-    return {each: located if way is transformed else way for each, way in {**REWRITTEN, **loaded}.items()}
+    return {each: located if way is transformed else way for each, way in {**REPLACED, **loaded}.items()}
 
 
-def rewritten_methods(module: torch.nn.Module) -> dict[Any, Callable[..., Any]]:
+def replaced_methods(module: torch.nn.Module) -> dict[Any, Callable[..., Any]]:
     """The methods of a module's parts to run instead of others."""
     if any(isinstance(each, torch.nn.TransformerEncoder) for each in module.modules()):
         return {torch.nn.TransformerEncoder.forward: transformer_encoder}
