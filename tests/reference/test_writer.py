@@ -5,11 +5,12 @@ import dataclasses
 import pickle
 from unittest import mock
 
+import numpy
 import pytest
 import torch
 
 from trtconv import tensorrt as trt
-from trtconv.graph import digest, in_order, write
+from trtconv.graph import digest, in_order, reader, write
 from trtconv.graph.data import Live
 from trtconv.graph.writer import _Writer
 from trtconv.reference import DataType, Interpreter, Layer, TensorType, from_state, read, to_state
@@ -121,3 +122,55 @@ def test_plugins_are_carried_within_a_process(kind, method):
         assert digest(other) == digest(graph)
         with pytest.raises(ValueError, match=r"'p' .*: its plugin isn't in this process"):
             write(other)
+
+
+@pytest.fixture
+def creator():
+    """The registered creator of a plugin with a number, names and a table."""
+
+    class Plugin(trt.IPluginV3, trt.IPluginV3OneCore, trt.IPluginV3OneRuntime):
+        def __init__(self, fields):
+            for base in Plugin.__bases__:
+                base.__init__(self)
+            self.fields = [(each.name, each.data.copy(), each.type) for each in fields]
+            self.plugin_name, self.plugin_version, self.plugin_namespace = "Scaled_TEST", "3", ""
+
+        def get_capability_interface(self, kind):
+            return self
+
+        def get_fields_to_serialize(self):
+            return trt.PluginFieldCollection([trt.PluginField(*each) for each in self.fields])
+
+    class Creator(trt.IPluginCreatorV3One):
+        def __init__(self):
+            super().__init__()
+            self.name, self.plugin_version, self.plugin_namespace = "Scaled_TEST", "3", ""
+            self.field_names = trt.PluginFieldCollection([])
+
+        def create_plugin(self, name, fields, phase):
+            return Plugin(fields)
+
+    made = Creator()
+    trt.get_plugin_registry().register_creator(made, "")
+    yield made
+    trt.get_plugin_registry().deregister_creator(made)
+
+
+def test_saved_plugins_are_made_again_by_their_creators(creator):
+    kinds, floats = trt.PluginFieldType, numpy.arange(4, dtype=numpy.float32)
+    fields = [("count", numpy.array([5], numpy.int32), kinds.INT32), ("table", floats, kinds.FLOAT32)]
+    plugin = creator.create_plugin("p", [trt.PluginField(*each) for each in fields], trt.TensorRTPhase.BUILD)
+    attributes = reader._plugin(mock.Mock(plugin=plugin), Layer("p", "PLUGIN_V3", {}, ("x",), ("y",)), {})
+    graph = dataclasses.replace(small(), layers=(Layer("p", "PLUGIN_V3", attributes, ("x",), ("y",)),))
+    definition = mock.MagicMock()
+    definition.add_plugin_v3.return_value.get_output.return_value.dtype = trt.float32
+    for other in (copy.deepcopy(graph), from_state(*to_state(graph))):
+        _Writer(other, definition).write()
+        made = definition.add_plugin_v3.call_args.args[-1]
+        assert made is not plugin
+        for (name, values, kind), (other_name, others, other_kind) in zip(fields, made.fields, strict=True):
+            assert (name, kind) == (other_name, other_kind) and numpy.array_equal(values, others)
+    trt.get_plugin_registry().deregister_creator(creator)
+    with pytest.raises(ValueError, match=r"'p' .*: no creator of plugin 'Scaled_TEST', version '3', is registered"):
+        write(from_state(*to_state(graph)))
+    trt.get_plugin_registry().register_creator(creator, "")

@@ -10,6 +10,7 @@ import numpy
 from trtconv import tensorrt as trt
 from trtconv.graph.data import DataType, Graph, Layer, Live, TensorType
 from trtconv.graph.layout import copy_weights
+from trtconv.graph.plugins import fields_of
 from trtconv.graph.weights import to_tensor
 
 _PADDED = ("stride_nd", "padding_mode", "pre_padding", "post_padding")
@@ -251,14 +252,14 @@ def _shuffle(_binding: Any, layer: Layer, tensors: Mapping[str, TensorType]) -> 
 
 
 def _plugin(binding: Any, layer: Layer, _tensors: Mapping[str, TensorType]) -> dict[str, Any]:
-    """By what a plugin is registered, and itself."""
+    """By what a plugin is registered and made again, and itself."""
     if layer.type == "PLUGIN_V2":
         binding.__class__ = trt.IPluginV2Layer
         return {"plugin": binding.plugin.plugin_type, "instance": Live(binding.plugin)}
     binding.__class__ = trt.IPluginV3Layer
     core = binding.plugin.get_capability_interface(trt.PluginCapabilityType.CORE)
     names = {"plugin": core.plugin_name, "version": core.plugin_version, "namespace": core.plugin_namespace}
-    return {**names, "instance": Live(binding.plugin)}
+    return {**names, "fields": fields_of(binding.plugin), "instance": Live(binding.plugin)}
 
 
 _Refinement = Callable[[Any, Layer, Mapping[str, TensorType]], dict[str, Any]]

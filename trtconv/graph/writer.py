@@ -15,6 +15,7 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.order import in_order
+from trtconv.graph.plugins import plugin_of
 from trtconv.graph.reader import ATTRIBUTES
 from trtconv.graph.weights import memory_of
 from trtconv.tensorrt.logger import logger
@@ -362,12 +363,10 @@ def _attention_output(w: _Writer, layer: Layer) -> tuple[Any, int]:  # it was ad
 
 
 def _plugin(w: _Writer, layer: Layer) -> tuple[Any, int]:
-    instance = layer.attributes.get("instance")
-    if instance is None or instance.value is None:
-        raise ValueError("its plugin isn't in this process: a saved network has its name only; convert again")
+    plugin = plugin_of(layer)
     if layer.type == "PLUGIN_V2":
-        return w.definition.add_plugin_v2(w.inputs(layer), instance.value), len(layer.inputs)
-    return w.definition.add_plugin_v3(w.inputs(layer), [], instance.value), len(layer.inputs)
+        return w.definition.add_plugin_v2(w.inputs(layer), plugin), len(layer.inputs)
+    return w.definition.add_plugin_v3(w.inputs(layer), [], plugin), len(layer.inputs)
 
 
 _BY_HAND: Mapping[str, Callable[[_Writer, Layer], tuple[Any, int]]] = {
