@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trtconv.calling.signature import TensorSpec
+from trtconv.inspect import timing
 from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, state, static_io, turns
 from trtconv.runtime.kernels import Kernels
 
@@ -107,6 +108,7 @@ class Context:
         self.engine = engine
         self.shape = engine.inputs[0].shape
         self.addresses, self.allocators = {}, {}
+        self.profiler = None
         self._used = threading.Lock()
 
     def _log(self, *what):
@@ -148,6 +150,8 @@ class Context:
                 self.engine.gpu.recorded.append(lambda: self._compute(addresses, shape))
             else:
                 self._compute(self.addresses, self.shape)
+            for name, milliseconds in self.engine.times if self.profiler else ():
+                self.profiler.report_layer_time(name, milliseconds)
             return not self.engine.fails
         finally:
             self._used.release()
@@ -171,7 +175,12 @@ def _at(address, shape):
 
 
 class Engine:
-    """A loaded engine; its `log` has what was asked of its contexts, in order."""
+    """A loaded engine; its `log` has what was asked of its contexts, in order.
+
+    Attributes:
+        times: What profilers are told in each run: names of layers, and milliseconds.
+        information: What its inspector says of its layers.
+    """
 
     device = torch.device("cpu")
     is_static = False
@@ -184,6 +193,10 @@ class Engine:
         self.log, self.contexts, self.seconds = [], 0, 0.0
         self.fails = self.data_dependent = False
         self.capturable = True
+        self.times, self.information = [], ""
+
+    def layer_information(self):
+        return self.information
 
     def new_context(self, profile, stream):
         self.contexts += 1
@@ -210,7 +223,7 @@ def install(monkeypatch):
     turns._takes_turns.cache_clear()
     turns._turns.cache_clear()
     engine = Engine(gpu)
-    for module in (backend, calls, kernels, lane, state, static_io, turns):
+    for module in (backend, calls, kernels, lane, state, static_io, timing, turns):
         monkeypatch.setattr(module, "cuda", gpu)
     monkeypatch.setattr(
         session, "_backend", lambda segment, device, store: EngineBackend(engine, Kernels(segment, device, store))

@@ -14,7 +14,10 @@ import trtconv.capture
 
 SLOW = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes", "sympy")
 """Seconds of imports that only a conversion needs."""
-OTHERS = ("numpy.testing", "onnx", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "torchvision", "transformers")
+OTHERS = (
+    *("graphviz", "matplotlib", "numpy.testing", "onnx", "tensorrt", "tensorrt_rtx"),
+    *("tensorrt_rtx_bindings", "torchvision", "tqdm", "transformers"),
+)
 
 PROGRAM = """
 import sys, torch

@@ -31,11 +31,13 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
         UnsupportedCallsError,
         WeightsError,
     )
+    from trtconv.inspect.drawing import draw
     from trtconv.module import TRTModule
     from trtconv.onnx import from_onnx
     from trtconv.search import search_precision
     from trtconv.sizes.dim import Dim
     from trtconv.tensorrt import TensorRTNotFoundError
+    from trtconv.verbosity import verbose
 
 __version__ = "0.1.0"
 
@@ -60,12 +62,14 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
                 "WeightsError",
             ),
             "trtconv.engine_files": ("load_engine",),
+            "trtconv.inspect.drawing": ("draw",),
             "trtconv.module": ("TRTModule",),
             "trtconv.onnx": ("from_onnx",),
             "trtconv.search": ("search_precision",),
             "trtconv.emit.registry": ("converter", "tensorrt_converter", "unregister"),
             "trtconv.sizes.dim": ("Dim",),
             "trtconv.tensorrt": ("TensorRTNotFoundError",),
+            "trtconv.verbosity": ("verbose",),
         },
         rooms=("calibration", "errors", "inspect", "reference", "sizes", "tensorrt"),
     )
@@ -89,6 +93,7 @@ __all__ = [
     "calibration",
     "convert",
     "converter",
+    "draw",
     "errors",
     "from_onnx",
     "infer_dynamic_shapes",
@@ -100,4 +105,5 @@ __all__ = [
     "tensorrt",
     "tensorrt_converter",
     "unregister",
+    "verbose",
 ]

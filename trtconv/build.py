@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import time
@@ -16,29 +17,45 @@ from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.errors import BuildError
 from trtconv.graph import digest, write
 from trtconv.graph.layout import copy_weights
+from trtconv.graph.metadata import write_names
 from trtconv.graph.weight_file import WeightFile, return_freed_memory
 from trtconv.options import check_compute_capabilities, known_capabilities
-from trtconv.passes import for_engine
+from trtconv.passes import Effect, for_engine
 from trtconv.plan import Plan, Segment
+from trtconv.progress import Phases
+from trtconv.progress import progress as show_progress
 from trtconv.reference import Graph
 from trtconv.reference.layers.plugin import PLUGIN_TYPES
 from trtconv.runtime.cache import Store
 from trtconv.sizes.ranges import Range, Relation
 from trtconv.tensorrt.interruptible import interruptible
 from trtconv.tensorrt.logger import Messages
+from trtconv.verbosity import log
 
 
 class Clock:
-    """Seconds between laps."""
+    """Seconds between laps, and what passes did meanwhile; the logger is told of both."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
+        self.effects: list[dict[str, Any]] = []
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
         """Name the time since the last lap."""
         now = time.perf_counter()
         self.laps[name], self._last = now - self._last, now
+        log.info("%s: %.2f s", name, self.laps[name])
+
+    def note(self, effect: Effect) -> None:
+        """Keep what a pass did."""
+        self.effects.append(dataclasses.asdict(effect))
+        log.info("%s: %d -> %d, %d of them new", *dataclasses.astuple(effect))
+
+    def take_effects(self) -> list[dict[str, Any]]:
+        """What passes did since this was last called."""
+        effects, self.effects = self.effects, []
+        return effects
 
 
 def build_plan(
@@ -54,12 +71,13 @@ def build_plan(
     keep_network: bool,
     store: Store | None = None,
     owned: Collection[int] | None = None,
+    progress: bool | None = None,
 ) -> Plan:
     """Build a network and return the plan of one segment that runs it.
 
     Args:
         graph: The network, which the interpreter runs.
-        messages, tf32, compute_capabilities, refittable: As for `build`.
+        messages, tf32, compute_capabilities, refittable, progress: As for `build`.
         signature: How the plan is called; its tensors have the names of the network's inputs and outputs.
         clock: What has measured the time since the conversion began.
         source: What the plan's provenance says of where the network comes from.
@@ -71,7 +89,7 @@ def build_plan(
 
     Raises: as `build`.
     """
-    built = for_engine(graph, tf32=tf32)
+    built = for_engine(graph, tf32=tf32, note=clock.note)
     file = WeightFile()
     if owned is not None:
         _hold_weights((graph, built), file, owned)
@@ -92,6 +110,7 @@ def build_plan(
             compute_capabilities=compute_capabilities,
             refittable=refittable,
             store=store,
+            progress=progress,
         )
         if store is not None:
             store.keep("engine", key, engine.numpy().data)
@@ -115,6 +134,7 @@ def build_plan(
         "compute_capabilities": None if compute_capabilities is None else list(compute_capabilities),
         "refittable": refittable,
         "layers": count,
+        "engine_passes": clock.take_effects(),
         "seconds": clock.laps,
     }
     return Plan(signature, (segment,), provenance)
@@ -149,6 +169,7 @@ def build(
     compute_capabilities: Sequence[str] | None = None,
     refittable: bool = False,
     store: Store | None = None,
+    progress: bool | None = None,
 ) -> torch.Tensor:
     """Build an engine and return its serialized form, of dtype uint8.
 
@@ -163,6 +184,7 @@ def build(
             TensorRT-RTX, which builds for 8.0, 8.6, 8.9, 12.0 and 12.1.
         refittable: Build an engine that takes other weights later (`trtconv.runtime.refitting`).
         store: Where TensorRT's timings of kernels are kept from build to build; TensorRT-RTX times none.
+        progress: Show a bar: as for `trtconv.progress.progress`.
 
     Raises:
         BuildError: TensorRT refused the network; with its own messages and the origins of the layers
@@ -170,7 +192,9 @@ def build(
         ValueError: a compute capability that TensorRT-RTX doesn't know, or given for another TensorRT.
     """
     written = write(graph)
+    write_names(written.definition)
     config = written.builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the engine knows of which layers it was made
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if refittable:
@@ -181,13 +205,14 @@ def build(
         _add_profiles(written.builder, config, inputs)
     timings = None if store is None or trt.is_rtx() else _Timings(config, store)
     messages.clear()
-    monitor = _monitor_type()(release)
+    with show_progress("Building the engine", 1.0, show=progress) as bar:
+        monitor = _monitor_type()(release, Phases(bar))
 
-    def run() -> Any:
-        config.progress_monitor = monitor  # TensorRT doesn't keep it alive
-        return written.builder.build_serialized_network(written.definition, config)
+        def run() -> Any:
+            config.progress_monitor = monitor  # TensorRT doesn't keep it alive
+            return written.builder.build_serialized_network(written.definition, config)
 
-    plan = interruptible(run, monitor.cancel)
+        plan = interruptible(run, monitor.cancel)
     if plan is None:
         raise BuildError(_explain(graph, messages) + (_NOT_REFITTABLE if refittable else ""))
     if timings is not None:
@@ -217,7 +242,7 @@ def _key(graph: Graph, inputs: Sequence[TensorSpec], *options: Any) -> str:
     """What engines have in common that may stand for one another."""
     target = "" if trt.is_rtx() else _gpu()
     shapes = [spec.to_json() for spec in inputs]
-    return json.dumps([trt.release(), target, digest(graph), shapes, *options])
+    return json.dumps(["detailed", trt.release(), target, digest(graph), shapes, *options])
 
 
 def _gpu() -> str:
@@ -228,11 +253,12 @@ def _gpu() -> str:
 @functools.cache
 def _monitor_type() -> Any:
     class Monitor(trt.load().IProgressMonitor):  # type: ignore[misc]  # the base is known at run time only
-        """Keeps memory low during a build, whose parts hold the weights at different places; and can end it."""
+        """Keeps memory low during a build, whose parts hold the weights at different places; tells how far it is."""
 
-        def __init__(self, release: Callable[[], None]) -> None:
+        def __init__(self, release: Callable[[], None], phases: Phases) -> None:
             super().__init__()
             self._release = release
+            self._phases = phases
             self._is_cancelled = False
 
         def cancel(self) -> None:
@@ -240,12 +266,15 @@ def _monitor_type() -> Any:
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             self._tidy()
+            self._phases.start(name, parent, steps)
 
         def step_complete(self, name: str, step: int) -> bool:
+            self._phases.step(name)
             return not self._is_cancelled
 
         def phase_finish(self, name: str) -> None:
             self._tidy()
+            self._phases.finish(name)
 
         def _tidy(self) -> None:
             self._release()

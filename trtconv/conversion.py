@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -39,6 +40,7 @@ from trtconv.options import (
 from trtconv.passes import run_graph_passes, run_trace_passes
 from trtconv.passes.precision_choice import Choice, provenance_of
 from trtconv.plan import own_copy
+from trtconv.progress import check_progress
 from trtconv.runtime import CudaGraphs
 from trtconv.runtime.cache import Store
 from trtconv.shortened import shortened
@@ -70,6 +72,7 @@ def convert(
     cache: bool | str | PathLike[str] = True,
     save: str = "all",
     refittable: bool = False,
+    progress: bool | None = None,
 ) -> TRTModule:
     """Convert a module to a TensorRT engine and return it as a module.
 
@@ -122,6 +125,8 @@ def convert(
         refittable: Build an engine that takes new weights: `TRTModule.update_weights` then changes those of the engine
             in place of building another. Such an engine may be slower, and isn't built everywhere: TensorRT-RTX needs
             a CUDA driver for it.
+        progress: Show a bar while TensorRT builds: None where somebody looks, on a terminal and in a notebook, True
+            always, False never.
 
     Returns: A `TRTModule` that is called like `module`.
 
@@ -139,6 +144,7 @@ def convert(
     check_refittable(refittable, keep_network)
     check_cuda_graphs(cuda_graphs)
     check_save(save, keep_network)
+    check_progress(progress)
     check_compute_capabilities(compute_capabilities)
     choice = Choice.of(precision)
     check_calibration(calibration, choice, has_example=True)
@@ -163,7 +169,7 @@ def convert(
         )
         constants.check_used()
         with default_device("cpu"), recorder.watching():
-            trace = run_trace_passes(captured.trace)
+            trace = run_trace_passes(captured.trace, clock.note)
         clock.lap("capture")
         names = [*_names("input_names", input_names, len(trace.inputs) - len(kept), "input"), *kept]
         results = len(trace.outputs) - len(captured.written_inputs)
@@ -173,14 +179,14 @@ def convert(
         ]
         _check_distinct([*names, *out_names])
         signature = _signature(parameters, arguments, captured, names, out_names, len(kept))
-        calls = len(trace.calls)
+        calls = Counter(call.origin.module for call in trace.calls)
         with alone(), collect_messages() as messages, default_device("cpu"), recorder.watching():
             graph = emit(trace, names, out_names, messages, captured.returned)
         graph = recorder.with_recipes(graph)
     del captured, trace, recorder  # the graph has what it needs of their weights
     in_float32 = kept_of(calibration, choice, graph, signature, kept, (args, kwargs))
     with alone(), collect_messages(), default_device("cpu"):
-        graph = run_graph_passes(graph, choice, in_float32)
+        graph = run_graph_passes(graph, choice, in_float32, clock.note)
     clock.lap("emit")
     with alone(), collect_messages() as messages, default_device("cpu"):
         plan = build_plan(
@@ -190,7 +196,9 @@ def convert(
             clock,
             source={
                 "module": f"{type(module).__module__}.{type(module).__qualname__}",
-                "calls": calls,
+                "calls": sum(calls.values()),
+                "calls_by_module": dict(calls),
+                "passes": clock.take_effects(),
                 **provenance_of(choice),
             },
             tf32=tf32,
@@ -198,6 +206,7 @@ def convert(
             refittable=refittable,
             keep_network=keep_network,
             store=Store.of(cache),
+            progress=progress,
             owned=_storages(module),
         )
     plan.state = {name: own_copy(buffer) for name, buffer in kept.items()}

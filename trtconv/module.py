@@ -17,10 +17,10 @@ from trtconv.calling.misfits import ending_gradient
 from trtconv.calling.signature import Signature
 from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
+from trtconv.inspect.inspectable import Inspectable
 from trtconv.options import check_cuda_graphs, check_flag
 from trtconv.places import warn
 from trtconv.plan import Plan
-from trtconv.plan_module import PlanModule
 from trtconv.runtime import (
     Calls,
     CudaGraphs,
@@ -37,7 +37,7 @@ from trtconv.runtime import (
 from trtconv.runtime.cache import Store
 
 
-class TRTModule(PlanModule):
+class TRTModule(Inspectable):
     """A converted module: called, saved and loaded like the module it replaces.
 
     On CUDA tensors the engine runs, if TensorRT is installed and supports the GPU; elsewhere the

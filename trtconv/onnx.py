@@ -27,6 +27,7 @@ from trtconv.options import check_compute_capabilities, check_cuda_graphs, check
 from trtconv.passes import run_graph_passes
 from trtconv.passes.precision_choice import Choice, provenance_of
 from trtconv.places import warn
+from trtconv.progress import check_progress
 from trtconv.reference import Graph
 from trtconv.runtime import CudaGraphs
 from trtconv.runtime.cache import Store
@@ -54,6 +55,7 @@ def from_onnx(
     cache: bool | str | PathLike[str] = True,
     save: str = "all",
     refittable: bool = False,
+    progress: bool | None = None,
 ) -> TRTModule:
     """Convert an ONNX model to a TensorRT engine and return it as a module.
 
@@ -69,7 +71,8 @@ def from_onnx(
             whose name is an expression of others ("past + 1") follow from them.
         precision: As for `trtconv.convert`; patterns are over the names of the model's nodes.
         calibration: As for `trtconv.convert`, where it isn't True; a dict has the model's inputs by name.
-        tf32, compute_capabilities, keep_network, cuda_graphs, cache, save, refittable: As for `trtconv.convert`.
+        tf32, compute_capabilities, keep_network, cuda_graphs, cache, save, refittable, progress: As
+            for `trtconv.convert`.
 
     Raises:
         BuildError: TensorRT's parser doesn't take the model; the message lists each error with its node.
@@ -86,6 +89,7 @@ def from_onnx(
     check_refittable(refittable, keep_network)
     check_cuda_graphs(cuda_graphs)
     check_save(save, keep_network)
+    check_progress(progress)
     check_compute_capabilities(compute_capabilities)
     choice = Choice.of(precision)
     check_calibration(calibration, choice)
@@ -102,18 +106,19 @@ def from_onnx(
             graph = _with_initializers(graph, model)
     kept = kept_of(calibration, choice, graph, signature)
     with alone(), collect_messages() as messages, default_device("cpu"):
-        graph = run_graph_passes(graph, choice, kept)
+        graph = run_graph_passes(graph, choice, kept, clock.note)
         plan = build_plan(
             graph,
             signature,
             messages,
             clock,
-            source={"onnx": _name(model), **provenance_of(choice)},
+            source={"onnx": _name(model), "passes": clock.take_effects(), **provenance_of(choice)},
             tf32=tf32,
             compute_capabilities=compute_capabilities,
             refittable=refittable,
             keep_network=keep_network,
             store=Store.of(cache),
+            progress=progress,
             owned=parsed,
         )
     return TRTModule(plan, cuda_graphs=cuda_graphs, cache=cache, save=save)

@@ -46,13 +46,6 @@ class PlanModule(torch.nn.Module):
             raise ValueError(f"the plan has {len(segments)} networks; they are in plan.segments")
         return segments[0].graph
 
-    def extra_repr(self) -> str:
-        if self.plan is None:
-            return "empty"
-        inputs = ", ".join(f"{spec.name}: {spec}" for spec in self.plan.signature.inputs)
-        outputs = ", ".join(f"{spec.name}: {spec}" for spec in self.plan.signature.outputs)
-        return f"{inputs} -> {outputs}, engine of {len(self.plan.segments[0].engine)} bytes"
-
     # -- state ----------------------------------------------------------------------------------
 
     def reset_state(self) -> None:
@@ -115,4 +108,4 @@ class PlanModule(torch.nn.Module):
         return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call, no-any-return]  # torch leaves it so
 
 
-_OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_forms", "_number", "_state")
+_OF_THE_PROCESS = ("_loading", "_sessions", "_calls", "_forms", "_number", "_state", "forward")

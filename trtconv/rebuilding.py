@@ -26,7 +26,17 @@ from trtconv.shortened import shortened
 from trtconv.tensorrt.exclusion import alone
 from trtconv.tensorrt.logger import collect_messages
 
-_OF_A_BUILD = ("trtconv", "torch", "tensorrt", "tf32", "compute_capabilities", "refittable", "layers", "seconds")
+_OF_A_BUILD = (
+    "trtconv",
+    "torch",
+    "tensorrt",
+    "tf32",
+    "compute_capabilities",
+    "refittable",
+    "layers",
+    "engine_passes",
+    "seconds",
+)
 
 
 @shortened

@@ -1,8 +1,45 @@
-"""Looking at converted modules: how far they are from PyTorch."""
+"""Looking at converted modules, and at what would be converted: pictures, profiles, reports, comparisons."""
 
 from __future__ import annotations
 
-from trtconv.inspect.comparison import Comparison, compare, join
-from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
+from typing import TYPE_CHECKING
 
-__all__ = ["Comparison", "Distance", "Measure", "OutputComparison", "Slices", "compare", "compare_tensors", "join"]
+from trtconv.lazy import lazily
+
+if TYPE_CHECKING:  # what `lazily` finds, for type checkers and editors
+    from trtconv.inspect.comparison import Comparison, compare, join
+    from trtconv.inspect.drawing import draw, trt_network_to_dot_graph
+    from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
+    from trtconv.inspect.profile import Profile, TimedLayer
+    from trtconv.inspect.report import Report
+    from trtconv.inspect.table import Table
+
+if not TYPE_CHECKING:  # a module that only runs takes none of them
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "trtconv.inspect.comparison": ("Comparison", "compare", "join"),
+            "trtconv.inspect.drawing": ("draw", "trt_network_to_dot_graph"),
+            "trtconv.inspect.oracle": ("Distance", "Measure", "OutputComparison", "Slices", "compare_tensors"),
+            "trtconv.inspect.profile": ("Profile", "TimedLayer"),
+            "trtconv.inspect.report": ("Report",),
+            "trtconv.inspect.table": ("Table",),
+        },
+    )
+
+__all__ = [
+    "Comparison",
+    "Distance",
+    "Measure",
+    "OutputComparison",
+    "Profile",
+    "Report",
+    "Slices",
+    "Table",
+    "TimedLayer",
+    "compare",
+    "compare_tensors",
+    "draw",
+    "join",
+    "trt_network_to_dot_graph",
+]

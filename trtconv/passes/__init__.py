@@ -7,8 +7,10 @@ Graph -> Graph, so that it holds for the layers of users' converters and for ONN
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import Trace
@@ -41,14 +43,35 @@ TRACE_PASSES: tuple[Callable[[Trace], Trace], ...] = (
 )
 
 
-def run_trace_passes(trace: Trace) -> Trace:
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """What a pass did: how many calls of a trace, or layers of a graph, there were before and after, and new ones."""
+
+    name: str
+    before: int
+    after: int
+    new: int
+
+
+Note = Callable[[Effect], None]
+"""It is told of each pass that changes something."""
+
+
+def _ignore(effect: Effect) -> None:
+    pass
+
+
+def run_trace_passes(trace: Trace, note: Note = _ignore) -> Trace:
     """Run all passes on a trace, in order."""
     for trace_pass in TRACE_PASSES:
-        trace = trace_pass(trace)
+        before, trace = trace.calls, trace_pass(trace)
+        note_effect(trace_pass.__name__, before, trace.calls, note)
     return trace
 
 
-def run_graph_passes(graph: Graph, choice: Choice | None = None, kept: Kept | None = None) -> Graph:
+def run_graph_passes(
+    graph: Graph, choice: Choice | None = None, kept: Kept | None = None, note: Note = _ignore
+) -> Graph:
     """Run the passes on the graph that every backend gets.
 
     Args:
@@ -58,22 +81,32 @@ def run_graph_passes(graph: Graph, choice: Choice | None = None, kept: Kept | No
     Raises: as `use_precision`.
     """
     if choice is not None:
-        graph = _run(graph, [functools.partial(use_precision, choice=choice, kept=kept)])
-    return _run(graph, [attend_with_small_heads])
+        graph = _run(graph, [functools.partial(use_precision, choice=choice, kept=kept)], note)
+    return _run(graph, [attend_with_small_heads], note)
 
 
-def for_engine(graph: Graph, *, tf32: bool) -> Graph:
+def for_engine(graph: Graph, *, tf32: bool, note: Note = _ignore) -> Graph:
     """A network as the TensorRT that is here builds it with these options: what the interpreter can do without."""
     passes = [transpose_convolutions_with_kernels]
     if trt.is_rtx():
         passes += [write_elu_as_selu, fold_integer_products]
         passes += [reduce_by_one_axis] if tf32 else [use_full_precision, reduce_by_one_axis]
-    return _run(graph, passes)
+    return _run(graph, passes, note)
 
 
-def _run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
+def _run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]], note: Note) -> Graph:
     for graph_pass in passes:
         before, graph = graph, graph_pass(graph)
         if graph is not before:
             check(graph)
+            name = getattr(graph_pass, "func", graph_pass).__name__
+            note_effect(name, before.layers, graph.layers, note)
     return graph
+
+
+def note_effect(name: str, before: Sequence[Any], after: Sequence[Any], note: Note) -> None:
+    """Tell what a pass did, if it did anything."""
+    known = set(map(id, before))
+    new = sum(id(each) not in known for each in after)
+    if new or len(before) != len(after):
+        note(Effect(name, len(before), len(after), new))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,8 @@ Values = dict[str, Tensor]
 Observer = Callable[[str, Tensor], object]
 Watch = Callable[[Layer, Sequence["Tensor | None"], Sequence[Tensor]], object]
 """Is called with each layer that a kernel computes, and the values of its inputs and outputs."""
+Around = Callable[[Layer], AbstractContextManager[object]]
+"""Gives a context in which the kernel of a layer runs."""
 
 
 class Execution(Protocol):
@@ -34,6 +37,7 @@ class Binding:
     device: torch.device
     max_loop_iterations: int
     watch: Watch | None = None
+    around: Around | None = None
 
     def block(self, block: Block) -> list[Execution]:
         """Bind the steps of a block."""
@@ -61,6 +65,8 @@ class LayerExecution:
         self.kernel: Kernel = prepare(layer, binding.graph, binding.device)
         if binding.watch is not None:
             self.kernel = _watched(self.kernel, layer, binding.watch)
+        if binding.around is not None:
+            self.kernel = _surrounded(self.kernel, layer, binding.around)
         self.inputs = layer.inputs
         types = [(name, binding.graph.tensors[name]) for name in layer.outputs]
         self.outputs = [(name, kind, kind.dtype.carrier, kind.shape) for name, kind in types]
@@ -93,6 +99,14 @@ def _watched(kernel: Kernel, layer: Layer, watch: Watch) -> Kernel:
         results = (results,) if isinstance(results, Tensor) else tuple(results)
         watch(layer, arguments, results)
         return results
+
+    return run
+
+
+def _surrounded(kernel: Kernel, layer: Layer, around: Around) -> Kernel:
+    def run(*arguments: Tensor | None) -> Tensor | tuple[Tensor, ...]:
+        with around(layer):
+            return kernel(*arguments)
 
     return run
 

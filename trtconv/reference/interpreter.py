@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from torch import Tensor
 from trtconv.default_device import default_device
 from trtconv.graph.data import Graph
 from trtconv.graph.reader import read
-from trtconv.reference.execution import Binding, Execution, Observer, Values, Watch, run_block
+from trtconv.reference.execution import Around, Binding, Execution, Observer, Values, Watch, run_block
 from trtconv.reference.folding import fold
 from trtconv.reference.layers.plugin import PLUGIN_TYPES, is_registered
 from trtconv.reference.layers.registry import supported_layers
@@ -37,6 +38,8 @@ class Interpreter:
         max_loop_iterations: where a loop without a COUNT trip limit is given up.
         watch: called with each layer as it is computed, and the values of its inputs and outputs, which must not be
             changed. What depends on no input is computed once on each device.
+        around: Gives for a layer a context in which it is computed: to time it, for one. What doesn't depend on
+            feeds is computed once, outside of any.
 
     Raises:
         ValueError: the network is not one that TensorRT could build: a tensor whose shape it can't
@@ -45,10 +48,17 @@ class Interpreter:
             and type.
     """
 
-    def __init__(self, network: Graph | Any, *, max_loop_iterations: int = 100_000, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        network: Graph | Any,
+        *,
+        max_loop_iterations: int = 100_000,
+        watch: Watch | None = None,
+        around: Around | None = None,
+    ) -> None:
         self.graph = network if isinstance(network, Graph) else read(network)
         self._max_loop_iterations = max_loop_iterations
-        self._watch = watch
+        self._watch, self._around = watch, around
         self._schedule = schedule(self.graph)
         self._refuse_unsupported()
         types = [(name, self.graph.tensors[name]) for name in self.graph.inputs]
@@ -109,6 +119,7 @@ class Interpreter:
                 constants: Values = {}
                 run_block(binding.block(once), constants, None)
                 memory = _memory_of((*constants.values(), *self._weights()))
+                binding = dataclasses.replace(binding, around=self._around)
                 self._prepared[device] = _Prepared(binding.block(each), constants, memory)
         return self._prepared[device]
 

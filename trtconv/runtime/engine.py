@@ -126,9 +126,11 @@ class LoadedEngine:
         self._config.set_runtime_cache(self._cache)
 
     def _create_context(self) -> Any:
-        if self._config is not None:
-            return self._engine.create_execution_context(self._config)
-        return self._engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        how = trt.ExecutionContextAllocationStrategy.USER_MANAGED if self._config is None else self._config
+        context = self._engine.create_execution_context(how)
+        if context is not None:
+            context.nvtx_verbosity = trt.ProfilingVerbosity.LAYER_NAMES_ONLY  # engines are built with all details
+        return context
 
     def new_context(self, profile: int, stream: int) -> Any:
         """An execution context of a profile, without memory for activations: the caller gives it.
@@ -166,6 +168,12 @@ class LoadedEngine:
         """How many bytes of the GPU's memory its weights take; 0 where TensorRT doesn't tell."""
         stat = getattr(trt.load(), "EngineStat", None)
         return 0 if stat is None else max(0, int(self._engine.get_engine_stat(stat.TOTAL_WEIGHTS_SIZE)))
+
+    def layer_information(self) -> str:
+        """What TensorRT says of its layers, as JSON; "" where it says nothing."""
+        with alone():
+            inspector = self._engine.create_engine_inspector()
+            return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON) or "")
 
     def _is_input(self, name: str) -> bool:
         return bool(self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -151,6 +152,11 @@ class Context:
         """Whether TensorRT lets this stream be recorded."""
         ask = getattr(self._context, "is_stream_capturable", None)
         return self.is_capturable and (ask is None or bool(ask(stream)))
+
+    def report_to(self, profiler: Any) -> None:
+        """Report the time of each layer of each run to a `trt.IProfiler`; a run ends before it returns then."""
+        self._profiler = profiler  # TensorRT doesn't keep it alive
+        self._context.profiler = profiler
 
     def run(self, stream: int) -> None:
         """Queue a run on a stream.

@@ -68,11 +68,11 @@ class Session:
 
         All are as the engine has them (`trtconv.dtypes.to_engine`).
         """
-        return self._through(tensors, lambda backend, feeds: backend.run(feeds, lane))
+        return self.through(tensors, lambda backend, feeds: backend.run(feeds, lane))
 
     def run_captured(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`run` while the caller captures the current stream into a graph."""
-        return self._through(tensors, lambda backend, feeds: backend.run_captured(feeds, self.lanes()))
+        return self.through(tensors, lambda backend, feeds: backend.run_captured(feeds, self.lanes()))
 
     def written_state(self, state: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Of the plan's state those buffers that are written to."""
@@ -104,9 +104,9 @@ class Session:
             all_bound.append(bound)
             return bound.results
 
-        return all_bound, self._through(feeds, bind)
+        return all_bound, self.through(feeds, bind)
 
-    def _through(
+    def through(
         self,
         tensors: Sequence[torch.Tensor],
         step: Callable[[Backend, Sequence[torch.Tensor]], Sequence[torch.Tensor]],
