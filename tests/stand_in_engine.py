@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from trtconv.calling.signature import TensorSpec
-from trtconv.inspect import timing
 from trtconv.runtime import EngineBackend, backend, calls, cuda, kernels, lane, session, state, static_io, turns
 from trtconv.runtime.kernels import Kernels
+from trtconv.shown import timing
 
 
 class Gpu:

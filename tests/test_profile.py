@@ -16,10 +16,11 @@ from trtconv.calling.signature import Signature, TensorSpec
 from trtconv.graph import Graph, Layer, TensorType
 from trtconv.graph.data import DataType
 from trtconv.graph.metadata import names_in
-from trtconv.inspect import Profile, TimedLayer, timing
+from trtconv.inspect import Profile, TimedLayer
 from trtconv.places import Origin
 from trtconv.plan import Plan, Segment
 from trtconv.reference import Interpreter
+from trtconv.shown import timing
 
 
 class Loop(nn.Module):

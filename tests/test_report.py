@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import trtconv
-from trtconv.inspect import text
-from trtconv.inspect.table import Table
+from trtconv.shown import text
+from trtconv.shown.table import Table
 
 
 class Net(nn.Module):

@@ -17,7 +17,6 @@ from trtconv.calling.misfits import ending_gradient
 from trtconv.calling.signature import Signature
 from trtconv.calling.structure import as_plain
 from trtconv.errors import EngineError
-from trtconv.inspect.inspectable import Inspectable
 from trtconv.options import check_cuda_graphs, check_flag
 from trtconv.places import warn
 from trtconv.plan import Plan
@@ -35,6 +34,7 @@ from trtconv.runtime import (
     operator,
 )
 from trtconv.runtime.cache import Store
+from trtconv.shown.inspectable import Inspectable
 
 
 class TRTModule(Inspectable):

@@ -10,9 +10,9 @@ if TYPE_CHECKING:  # what `lazily` finds, for type checkers and editors
     from trtconv.inspect.comparison import Comparison, compare, join
     from trtconv.inspect.drawing import draw, trt_network_to_dot_graph
     from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
-    from trtconv.inspect.profile import Profile, TimedLayer
-    from trtconv.inspect.report import Report
-    from trtconv.inspect.table import Table
+    from trtconv.shown.profile import Profile, TimedLayer
+    from trtconv.shown.report import Report
+    from trtconv.shown.table import Table
 
 if not TYPE_CHECKING:  # a module that only runs takes none of them
     __getattr__, __dir__ = lazily(
@@ -21,9 +21,9 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
             "trtconv.inspect.comparison": ("Comparison", "compare", "join"),
             "trtconv.inspect.drawing": ("draw", "trt_network_to_dot_graph"),
             "trtconv.inspect.oracle": ("Distance", "Measure", "OutputComparison", "Slices", "compare_tensors"),
-            "trtconv.inspect.profile": ("Profile", "TimedLayer"),
-            "trtconv.inspect.report": ("Report",),
-            "trtconv.inspect.table": ("Table",),
+            "trtconv.shown.profile": ("Profile", "TimedLayer"),
+            "trtconv.shown.report": ("Report",),
+            "trtconv.shown.table": ("Table",),
         },
     )
 

@@ -14,7 +14,7 @@ import torch
 from trtconv.calling.structure import map_leaves, take_apart
 from trtconv.dtypes import name_of
 from trtconv.inspect.oracle import LUCK, OutputComparison, compare_tensors, join_outputs
-from trtconv.inspect.table import Table
+from trtconv.shown.table import Table
 
 if TYPE_CHECKING:  # a comparison of outputs alone doesn't take what captures forward passes
     from trtconv.inspect.calls import CallComparison, Calls

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trtconv.graph import Graph, Layer, read
 from trtconv.graph.data import DataType
-from trtconv.inspect.text import counted, dtype_name, folded, module_of, type_text
+from trtconv.shown.text import counted, dtype_name, folded, module_of, type_text
 
 if TYPE_CHECKING:
     import graphviz

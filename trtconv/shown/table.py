@@ -23,14 +23,12 @@ class Table:
     marked: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
-        lines = [self.headers, *([_written(cell) for cell in row] for row in self.rows)]
-        aligned = [str.rjust if header in self.numbers else str.ljust for header in self.headers]
+        lines = [list(self.headers), *([_written(cell) for cell in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        sides = [str.rjust if header in self.numbers else str.ljust for header in self.headers]
         edges = [" ", *(">" if place in self.marked else " " for place in range(len(self.rows)))]
-        return "\n".join(
-            (mark + "  ".join(align(*cell) for align, *cell in zip(aligned, line, widths, strict=True))).rstrip()
-            for mark, line in zip(edges, lines, strict=True)
-        )
+        written = [[side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)] for line in lines]
+        return "\n".join((mark + "  ".join(line)).rstrip() for mark, line in zip(edges, written, strict=True))
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(each)}</th>" for each in self.headers)

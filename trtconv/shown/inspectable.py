@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trtconv.inspect.text import bytes_text
 from trtconv.plan_module import PlanModule
+from trtconv.shown.text import bytes_text
 
 if TYPE_CHECKING:
     from trtconv.calling.signature import TensorSpec
-    from trtconv.inspect.profile import Profile
-    from trtconv.inspect.report import Report
     from trtconv.runtime import Session
+    from trtconv.shown.profile import Profile
+    from trtconv.shown.report import Report
 
 _Run = Callable[[Any, Any, Sequence[torch.Tensor]], Sequence[torch.Tensor]]
 """What runs a plan, given its session, the plan and the tensors of a call."""
@@ -54,7 +54,7 @@ class Inspectable(PlanModule):
 
         Raises: as a call.
         """
-        from trtconv.inspect.timing import profiled
+        from trtconv.shown.timing import profiled
 
         if type(n) is not int or n < 1:
             raise ValueError(f"n={n!r}: it is a whole number from 1")
@@ -66,7 +66,7 @@ class Inspectable(PlanModule):
 
     def enable_profiling(self) -> None:
         """Print the time of each layer at each call, as torch2trt's modules do; calls are slow then."""
-        from trtconv.inspect.timing import profiled
+        from trtconv.shown.timing import profiled
 
         def run(session: Any, plan: Any, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
             outputs, times = profiled(session, plan, tensors, 1, warm_up=0)
@@ -86,7 +86,7 @@ class Inspectable(PlanModule):
 
         Calls aren't captured in CUDA graphs there, in which layers have no ranges.
         """
-        from trtconv.inspect.timing import annotated
+        from trtconv.shown.timing import annotated
 
         before = self.__dict__.get("forward")
         self._call_through(annotated())
@@ -121,6 +121,6 @@ class Inspectable(PlanModule):
 
     def report(self) -> Report:
         """What was converted: layers, parameters, dtypes, passes, times and sizes; text, and HTML in a notebook."""
-        from trtconv.inspect.report import Report
+        from trtconv.shown.report import Report
 
         return Report(self._loaded_plan())

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from trtconv.graph.data import Layer
-from trtconv.inspect.table import Table
-from trtconv.inspect.text import bytes_text, counted, dtype_name, folded, module_of
 from trtconv.plan import Plan
+from trtconv.shown.table import Table
+from trtconv.shown.text import bytes_text, counted, dtype_name, folded, module_of
 
 
 @dataclasses.dataclass

@@ -9,9 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trtconv.inspect.table import Table
-from trtconv.inspect.text import folded
 from trtconv.places import Origin
+from trtconv.shown.table import Table
+from trtconv.shown.text import folded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

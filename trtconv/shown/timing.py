@@ -18,13 +18,13 @@ from trtconv import tensorrt as trt
 from trtconv.dtypes import from_engine, to_engine
 from trtconv.graph.data import Graph, Layer
 from trtconv.graph.metadata import names_in
-from trtconv.inspect.profile import Profile, TimedLayer
-from trtconv.inspect.text import dtype_name, shape_text
 from trtconv.places import Origin
 from trtconv.plan import Plan
 from trtconv.reference import Interpreter
 from trtconv.runtime import Session, cuda
 from trtconv.runtime.backend import Backend, EngineBackend
+from trtconv.shown.profile import Profile, TimedLayer
+from trtconv.shown.text import dtype_name, shape_text
 
 
 class Times:
