@@ -56,6 +56,7 @@ types: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python $(PIP) -e ".[rtx,coverage]"
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/coverage.py --dynamic
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -6,11 +6,13 @@
     python benchmarks/coverage.py --missing                 # only what has no result yet
     python benchmarks/coverage.py --table                   # only the table, from the results so far
     python benchmarks/coverage.py --compare EARLIER.jsonl   # and say which got better; status 1 if one got worse
+    python benchmarks/coverage.py --dynamic                 # sizes that vary, at five sizes each
     python benchmarks/coverage.py --device cuda --workers 14 --seconds 600      # engines in place of the interpreter
 
 Each model is converted, built and compared in a process of its own. Results are kept in
 build/coverage.jsonl, the table goes to benchmarks/results/coverage.md; those of engines to
-coverage_engines.jsonl and coverage_engines.md. Engines are built with tf32=False.
+coverage_engines.jsonl and coverage_engines.md, and those of --dynamic to coverage_dynamic.jsonl and
+coverage_dynamic.md. Engines are built with tf32=False.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from families import SOURCES, Draw, Example, examples, randomize, set_moments
+from families import SOURCES, VARYING, Draw, Example, examples, randomize, set_moments
 from report import write_table
 
 import trtconv
@@ -124,7 +126,7 @@ def measure(source: str, example: Example, device: str) -> Result:
         )
         effects = _effects(module, draw)
         comparisons: list[Comparison] = []
-        least = 1 if example.dynamic_shapes is None else 2
+        least = max(example.draws, 1 if example.dynamic_shapes is None else 2)
         for _ in range(DRAWS):
             comparisons.append(compare(module, converted, *draw()))
             judged = _judge(result, comparisons, effects)
@@ -200,10 +202,12 @@ def _versions() -> str:
     return f"torch {torch.__version__}, {trtconv.tensorrt.load().__name__} {trtconv.tensorrt.load().__version__}"
 
 
-def run_all(chosen: Sequence[tuple[str, Example]], workers: int, device: str, seconds: float) -> None:
+def run_all(
+    chosen: Sequence[tuple[str, Example]], workers: int, device: str, seconds: float, path: pathlib.Path
+) -> None:
     """Measure each model in a process of its own, as many at once as there are workers and memory for.
 
-    What isn't done after so many `seconds` has no result.
+    What isn't done after so many `seconds` has no result; the others are added to the file `path`.
     """
     begin = time.perf_counter()
     context = multiprocessing.get_context("fork")  # the imports are done once, in this process
@@ -216,7 +220,7 @@ def run_all(chosen: Sequence[tuple[str, Example]], workers: int, device: str, se
         taken = sum(example.gib for _, example, _ in running.values())
         if waiting and len(running) < workers and (not running or taken + waiting[0][1].gib <= room):
             source, example = waiting.pop(0)
-            process = context.Process(target=_measure_and_keep, args=(source, example, workers, device))
+            process = context.Process(target=_measure_and_keep, args=(source, example, workers, device, path))
             process.start()
             running[process] = (source, example, time.perf_counter())
             continue
@@ -224,8 +228,8 @@ def run_all(chosen: Sequence[tuple[str, Example]], workers: int, device: str, se
             source, example, started = running.pop(process)
             done += 1
             if process.exitcode:
-                _keep(Result(source, example.family, example.name, "crashed", f"exit code {process.exitcode}"), device)
-            kept = load(device).get((source, example.name))
+                _keep(Result(source, example.family, example.name, "crashed", f"exit code {process.exitcode}"), path)
+            kept = read(path).get((source, example.name))
             said = f"{kept.status} {kept.reason[:300]}" if kept else "no result"
             took = time.perf_counter() - started
             print(f"{done}/{len(chosen)} {source}/{example.name} {took:.0f} s: {said}", flush=True)
@@ -234,31 +238,23 @@ def run_all(chosen: Sequence[tuple[str, Example]], workers: int, device: str, se
         process.kill()
 
 
-def _measure_and_keep(source: str, example: Example, workers: int, device: str) -> None:
+def _measure_and_keep(source: str, example: Example, workers: int, device: str, path: pathlib.Path) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if device == "cuda":  # PyTorch's own error is measured without TensorFloat-32 too
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    _keep(measure(source, example, device), device)
+    _keep(measure(source, example, device), path)
 
 
-def _results(device: str) -> pathlib.Path:
-    return FOLDER / ("coverage.jsonl" if device == "cpu" else "coverage_engines.jsonl")
-
-
-def _keep(result: Result, device: str) -> None:
-    FOLDER.mkdir(exist_ok=True)
-    with _results(device).open("a") as file:
+def _keep(result: Result, path: pathlib.Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
         file.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
 
-def load(device: str) -> dict[tuple[str, str], Result]:
-    """The last result of each model, by source and name."""
-    return read(_results(device)) if _results(device).exists() else {}
-
-
 def read(path: pathlib.Path) -> dict[tuple[str, str], Result]:
-    """The last result of each model in a file of results, by source and name."""
-    results = [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+    """The last result of each model in a file of results, by source and name; none where there is no file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    results = [Result(**json.loads(line)) for line in lines]
     return {(result.source, result.name): result for result in results}
 
 
@@ -283,6 +279,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=["*"], help='sources, or patterns of "source/name"')
     parser.add_argument("--missing", action="store_true", help="skip what is correct already")
     parser.add_argument("--table", action="store_true", help="run nothing, write the table")
+    parser.add_argument("--dynamic", action="store_true", help="the models with sizes that vary")
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda runs engines (default cpu)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
@@ -291,27 +288,24 @@ def main() -> None:
     )
     options = parser.parse_args()
     earlier = read(options.compare) if options.compare else None  # before this run adds to it
-    known = [(source, example) for source in SOURCES for example in examples(source)]
+    table = "coverage" + "_dynamic" * options.dynamic + "_engines" * (options.device == "cuda")
+    path = FOLDER / f"{table}.jsonl"
+    known = [(source, example) for source in (VARYING if options.dynamic else SOURCES) for example in examples(source)]
     if not options.table:
-        have = (
-            {key for key, result in load(options.device).items() if result.status == "correct"}
-            if options.missing
-            else set()
-        )
+        have = {key for key, result in read(path).items() if result.status == "correct"} if options.missing else set()
         chosen = [
             (source, example)
             for source, example in known
             if _is_chosen(source, example.name, options.only) and (source, example.name) not in have
         ]
-        run_all(chosen, options.workers, options.device, options.seconds)
-    results = load(options.device)
+        run_all(chosen, options.workers, options.device, options.seconds, path)
+    results = read(path)
     rows = [results[key] for key in ((source, example.name) for source, example in known) if key in results]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), {options.workers} models at once, "
     if options.device == "cpu":
-        write_table(ROOT / "benchmarks" / "results" / "coverage.md", rows, machine + "no GPU")
+        write_table(ROOT / "benchmarks" / "results" / f"{table}.md", rows, machine + "no GPU", dynamic=options.dynamic)
     else:
-        path = FOLDER / "coverage_engines.md"
-        write_table(path, rows, machine + torch.cuda.get_device_name(), engines=True)
+        write_table(FOLDER / f"{table}.md", rows, machine + torch.cuda.get_device_name(), engines=True)
     if earlier is not None and _report({k: row for k, row in earlier.items() if _is_chosen(*k, options.only)}, results):
         sys.exit(1)
 

@@ -21,16 +21,20 @@ shown. Weights are random unless the name says otherwise.
 
 _BY_INTERPRETER = """What `make coverage` found: each model is captured, emitted and built for TensorRT, and the
 network that was built is run by the reference interpreter on inputs that it wasn't converted with."""
+_VARYING = """ Here batch and length, or batch,
+height and width, vary (`python benchmarks/coverage.py --dynamic`): each model is converted once for the whole
+ranges, and compared at five sizes, the least and the largest among them."""
 _BY_ENGINE = """What `python benchmarks/coverage.py --device cuda` found: each model is converted with `tf32=False`,
 and its engine is run on inputs that it wasn't converted with."""
 
 
-def write_table(path: pathlib.Path, rows: Sequence[Any], machine: str, *, engines: bool = False) -> None:
+def write_table(
+    path: pathlib.Path, rows: Sequence[Any], machine: str, *, engines: bool = False, dynamic: bool = False
+) -> None:
     """Write the rows (`coverage.Result`), grouped by family, with a summary and all failures first."""
     versions = sorted({row.versions for row in rows if row.versions})
-    parts = [
-        _HEAD.format(what=_BY_ENGINE if engines else _BY_INTERPRETER, machine=machine, versions="; ".join(versions))
-    ]
+    what = _BY_ENGINE if engines else _BY_INTERPRETER + _VARYING * dynamic
+    parts = [_HEAD.format(what=what, machine=machine, versions="; ".join(versions))]
     families = [(family, list(members)) for family, members in groupby(rows, key=lambda row: row.family)]
     parts.append(
         table(

@@ -11,9 +11,11 @@ import torch
 
 SOURCES = ("torchvision", "timm", "transformers", "own")
 """The files: `families.<source>_models`, each with a list `EXAMPLES`."""
+VARYING = ("varying",)
+"""Those of the table of sizes that vary."""
 
-Draw = Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
-"""Gives new (args, kwargs) each time."""
+Draw = Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]
+"""Gives new (args, kwargs) each time; some take the sizes that these have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Example:
         excluded: Why it isn't counted, if it isn't: what no engine can express.
         pretrained: Whether its weights mean something; others are made random wherever they are all alike.
         gib: The memory that it takes at most.
+        draws: On how many inputs it is compared at least; they differ in their sizes.
     """
 
     family: str
@@ -37,6 +40,7 @@ class Example:
     excluded: str = ""
     pretrained: bool = False
     gib: float = 4.0
+    draws: int = 1
 
 
 def examples(source: str) -> list[Example]:
@@ -46,8 +50,8 @@ def examples(source: str) -> list[Example]:
 
 
 def images(*shape: int) -> Draw:
-    """Draws one batch of images with normally distributed pixels."""
-    return lambda: ((torch.randn(shape),), {})
+    """Draws one batch of images with normally distributed pixels; of batch, height and width where these are given."""
+    return lambda *size: ((torch.randn(size[0], shape[1], *size[1:]) if size else torch.randn(shape),), {})
 
 
 def randomize(module: torch.nn.Module) -> None:

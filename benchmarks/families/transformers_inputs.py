@@ -1,4 +1,7 @@
-"""Inputs of transformers' models, as its tokenizers and processors give them."""
+"""Inputs of transformers' models, as its tokenizers and processors give them.
+
+What draws them takes their sizes: batch and length, or batch, height and width; without, it has sizes of its own.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ def tokens(*, vocabulary: int = 1000, pad: int = 0, left: bool = False, end: int
     """
     sizes = itertools.cycle(SIZES if dynamic else [(2, 16)])
 
-    def draw() -> tuple[tuple[Any, ...], dict[str, Any]]:
-        batch, length = next(sizes)
+    def draw(*size: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        batch, length = size or next(sizes)
         lengths = torch.randint(1, length + 1, (batch, 1))
         lengths[0] = length
         places = torch.arange(length)
@@ -51,23 +54,35 @@ def next_token(layers: int, heads: int, width: int) -> Draw:
 def numbers(name: str, *shape: int, batches: tuple[int, ...] = (1,)) -> Draw:
     """Draws normally distributed numbers for a parameter: images, the features of sounds."""
     turns = itertools.cycle(batches)
-    return lambda: ((), {name: torch.randn(next(turns), *shape)})
+
+    def draw(*size: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        leading = size or (next(turns),)
+        return (), {name: torch.randn(*leading, *shape[len(leading) - 1 :])}
+
+    return draw
 
 
-def pixels(height: int = 224, width: int = 0, **options: Any) -> Draw:
+def pixels(height: int = 224, width: int = 0, batches: tuple[int, ...] = (1,)) -> Draw:
     """Draws images."""
-    return numbers("pixel_values", 3, height, width or height, **options)
+    turns = itertools.cycle(batches)
+
+    def draw(*size: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        batch, *sides = size or (next(turns), height, width or height)
+        return (), {"pixel_values": torch.randn(batch, 3, *sides)}
+
+    return draw
 
 
 def padded_pixels(height: int, width: int) -> Draw:
     """Draws two images of different sizes in one batch, with the pixel_mask that says which pixels they have."""
 
-    def draw() -> tuple[tuple[Any, ...], dict[str, Any]]:
-        mask = torch.ones(2, height, width, dtype=torch.int64)
-        rows, columns = (int(torch.randint(size // 2, size, ())) for size in (height, width))
-        mask[1, rows:] = 0
-        mask[1, :, columns:] = 0
-        return (), {"pixel_values": torch.randn(2, 3, height, width) * mask.unsqueeze(1), "pixel_mask": mask}
+    def draw(*size: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        batch, *sides = size or (2, height, width)
+        mask = torch.ones(batch, *sides, dtype=torch.int64)
+        rows, columns = (int(torch.randint(side // 2, side, ())) for side in sides)
+        mask[1:, rows:] = 0
+        mask[1:, :, columns:] = 0
+        return (), {"pixel_values": torch.randn(batch, 3, *sides) * mask.unsqueeze(1), "pixel_mask": mask}
 
     return draw
 
@@ -86,10 +101,10 @@ def waves(length: int = 4000) -> Draw:
 def together(*draws: Draw) -> Draw:
     """Draws the arguments of several."""
 
-    def draw() -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def draw(*size: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         merged: dict[str, Any] = {}
         for each in draws:
-            merged |= each()[1]
+            merged |= each(*size)[1]
         return (), merged
 
     return draw
@@ -97,7 +112,7 @@ def together(*draws: Draw) -> Draw:
 
 def renamed(draw: Draw, **names: str) -> Draw:
     """Draws the same for parameters of other names, and only these: old name = new name."""
-    return lambda: ((), {names[name]: value for name, value in draw()[1].items() if name in names})
+    return lambda *size: ((), {names[name]: value for name, value in draw(*size)[1].items() if name in names})
 
 
 def constant(**arguments: Any) -> Draw:
