@@ -179,6 +179,15 @@ def test_a_decision_between_sizes_says_how_to_make_them_one():
         trtconv.convert(Function(decides), of_shapes(((4, 3), (4, 3))), dynamic_shapes=given([(2, 4, 8), (2, 4, 8)]))
 
 
+def test_sizes_that_have_to_be_equal_and_are_not():
+    shapes = given([(2, 4, 8), (2, 5, 8)])
+    words = r"args\[1\]\.0 \(2\.\.8\) and args\[0\]\.0 .* has to be args\[0\]\.0; in the example input it is 5, not 4"
+    with pytest.raises(trtconv.CaptureError, match=words):
+        trtconv.convert(Function(torch.add), of_shapes(((4, 3), (5, 3))), dynamic_shapes=shapes)
+    with pytest.raises(trtconv.CaptureError, match=r"args\[0\]\.0.* let it vary too, by the same Dim"):
+        trtconv.convert(Function(torch.add), of_shapes(((4, 3), (4, 3))), dynamic_shapes=given([(2, 4, 8), 4]))
+
+
 def test_sizes_that_are_equal_by_chance_stay_two():
     """The module takes multiples of 4 only, so that no unusual sizes can be tried, and the example is square."""
 

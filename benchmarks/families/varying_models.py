@@ -82,7 +82,7 @@ def _transformers() -> Iterator[Example]:
     known = {example.name: example for example in transformers_vision.EXAMPLES}
     for name, least, most, step in (
         *(("dinov2", 56, 168, 14), ("dinov2-registers", 56, 168, 14), ("dinov3", 64, 160, 16)),
-        *(("swin", 64, 160, 1), ("swinv2", 64, 160, 1), ("convnext", 64, 160, 1), ("convnextv2", 64, 160, 1)),
+        *(("swin", 224, 288, 1), ("swinv2", 256, 288, 1), ("convnext", 64, 160, 1), ("convnextv2", 64, 160, 1)),
         *(("segformer", 64, 160, 1), ("upernet", 64, 160, 32), ("glpn", 64, 160, 32), ("resnet", 33, 129, 1)),
         *(("regnet", 33, 129, 1), ("mobilenet-v2", 33, 129, 1), ("poolformer", 64, 160, 1), ("focalnet", 64, 160, 32)),
         *(("yolos", 64, 160, 16), ("mobilevit", 64, 128, 32), ("rt-detr", 96, 192, 32)),

@@ -121,15 +121,20 @@ def _capture_sizes(
         symbols = Symbols(fixed, waiting.pop(0))
         try:
             symbolic = run(sizes, symbols)
+            has_to_hold = None
             for relation in relations_in(symbols):
                 otherwise = runs_without(relation, symbols, functools.partial(_runs, run, sizes))
                 if otherwise is None:
-                    return _capture_sizes(run, leaves, with_relation(sizes, relation), kept)
+                    has_to_hold = relation
+                    break
                 waiting.insert(0, otherwise)  # it holds by chance at these sizes, and not at those
-            _check_sizes(run, symbolic, symbols, sizes, [*examples, *kept])
-            return symbolic.captured(sizes), symbolic.left
+            if has_to_hold is None:
+                _check_sizes(run, symbolic, symbols, sizes, [*examples, *kept])
+                return symbolic.captured(sizes), symbolic.left
         except Exception as error:  # the module's own code may raise anything at sizes that it doesn't take
             errors.append(error)
+        else:
+            return _capture_sizes(run, leaves, with_relation(sizes, examples, has_to_hold), kept)
     # Some modules take only some of the sizes, multiples of 32 for one; those to optimize for are among them.
     raise errors[min(1, len(errors) - 1)]
 

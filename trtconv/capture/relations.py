@@ -14,7 +14,6 @@ from torch.utils._sympy.functions import FloorDiv
 
 from trtconv.errors import CaptureError
 from trtconv.places import is_library, place
-from trtconv.sizes.expressions import renamed
 from trtconv.sizes.ranges import Range, Relation, Sizes, SizeSpec, Span, substituted
 from trtconv.sizes.symbols import Symbols
 from trtconv.sizes.text import text_of
@@ -46,12 +45,7 @@ def hints_to_try(
     Unusual ones at first, of which none is equal to another by chance. Relations show only where they hold: at the
     sizes to optimize for, the largest, or those of the example.
     """
-    own = {
-        size: number
-        for shape, example in zip((each for each in sizes if each is not None), examples, strict=True)
-        for size, number in zip(shape, example.shape, strict=True)
-        if isinstance(size, Range)
-    }
+    own = _own_sizes(sizes, examples)
     best, *most = (
         {limits: limits.profiles[number][end] for limits in ranges}
         for number, end in ((0, 1), *((number, 2) for number in range(len(ranges[0].profiles))))
@@ -61,6 +55,16 @@ def hints_to_try(
         if other not in tried:
             tried.append(other)
     return tried
+
+
+def _own_sizes(sizes: Sizes, examples: Sequence[torch.Tensor]) -> dict[Range, int]:
+    """The sizes of ranges in the example."""
+    return {
+        size: number
+        for shape, example in zip((each for each in sizes if each is not None), examples, strict=True)
+        for size, number in zip(shape, example.shape, strict=True)
+        if isinstance(size, Range)
+    }
 
 
 def relations_in(symbols: Symbols) -> Iterator[Found]:
@@ -149,12 +153,17 @@ def runs_without(
     return None
 
 
-def with_relation(sizes: Sizes, found: Found) -> list[tuple[SizeSpec, ...] | None]:
+def with_relation(sizes: Sizes, examples: Sequence[torch.Tensor], found: Found) -> list[tuple[SizeSpec, ...] | None]:
     """The sizes where one range is what follows from others, which vary no farther than it may.
 
     Raises:
-        CaptureError: no size of the others gives one in the range.
+        CaptureError: no size of the others gives one in the range, or that of the example doesn't.
     """
+    own = _own_sizes(sizes, examples)
+    if all(limits in own for limits in (found.size, *found.relation.of)):
+        follows = found.relation.of_sizes([own[limits] for limits in found.relation.of])
+        if follows != own[found.size]:
+            raise CaptureError(_ANOTHER_EXAMPLE.format(**_words(found), follows=follows, example=own[found.size]))
     new: dict[Range, SizeSpec] = {}
     if len(found.relation.of) == 1:
         new[found.relation.of[0]] = _narrowed(found, found.relation.of[0])
@@ -171,26 +180,24 @@ def _narrowed(found: Found, limits: Range) -> Range | int:
     for (low, best, high), (least, _, most) in zip(limits.profiles, size.profiles, strict=True):
         fit = [n for n in range(-(-low // step) * step, high + 1, step) if least <= relation.of_sizes([n]) <= most]
         if not fit:
-            raise CaptureError(
-                _NOTHING_IN_COMMON.format(
-                    where=found.where and f"{found.where}: ",
-                    size=f"{size.name} ({size})",
-                    relation=relation,
-                    limits=f"{limits.name} ({limits})",
-                    form=_form(relation),
-                )
-            )
+            raise CaptureError(_NOTHING_IN_COMMON.format(**_words(found)))
         spans.append((fit[0], min(fit, key=lambda n: abs(n - best)), fit[-1]))
     result = Range(limits.name, tuple(spans), step)
     return result if result.min < result.max else result.min
 
 
-def _form(relation: Relation) -> str:
-    """How a user writes a relation, with names that are no places."""
-    return "n" if relation.expression == "s0" else renamed(relation.expression, {"s0": "n"})
+def _words(found: Found) -> dict[str, Any]:
+    return {
+        "where": found.where and f"{found.where}: ",
+        "size": f"{found.size.name} ({found.size})",
+        "relation": found.relation,
+        "limits": " and ".join(f"{limits.name} ({limits})" for limits in found.relation.of),
+    }
 
 
-_NOTHING_IN_COMMON = (
-    "{where}the forward pass takes {size} and {limits} together, where the first has to be {relation}; no two sizes of "
-    "these ranges are. Give both in dynamic_shapes by one size: n = Dim(min, max) for {limits}, and {form} for {size}."
+_TOGETHER = "{where}the forward pass takes {size} and {limits} together, where the first has to be {relation}; "
+_NOTHING_IN_COMMON = _TOGETHER + (
+    "no two sizes of these ranges are. Give both in dynamic_shapes by one size, n = trtconv.Dim(...), or by arithmetic "
+    "on it."
 )
+_ANOTHER_EXAMPLE = _TOGETHER + "in the example input it is {example}, not {follows}."

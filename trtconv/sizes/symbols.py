@@ -250,6 +250,7 @@ _DECIDES = (
     "does the same for all sizes.{advice}"
 )
 _FIXES = (
-    "{origin}: {function} takes numbers only for sizes, not {name}, which varies. Leave this size out of "
+    "{origin}: {function} takes numbers only for sizes, not {name}, which varies, or needs it to be equal to a size "
+    "that doesn't. If another input has that size, let it vary too, by the same Dim. Else leave {name} out of "
     "dynamic_shapes, write the line in other functions, or register a converter for {function}."
 )
