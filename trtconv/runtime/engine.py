@@ -74,7 +74,7 @@ class LoadedEngine:
 
     def __init__(
         self,
-        content: bytes,
+        content: bytes | memoryview,
         device: torch.device,
         kernels: bytes | None = None,
         finish: Callable[[Any], None] = lambda _: None,

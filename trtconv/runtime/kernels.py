@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import torch
@@ -25,10 +26,11 @@ class Kernels:
         self._segment = segment
         self._store = store
         self._of = f"{trt.release()} on {cuda.name_of(device)}"
-        self._key = ""
-        if store is not None:
-            engine = hashlib.sha256(segment.engine.cpu().numpy().data).hexdigest()
-            self._key = f"{self._of} {engine}"
+
+    @functools.cached_property
+    def _key(self) -> str:
+        engine = hashlib.sha256(self._segment.engine.cpu().numpy().data).hexdigest()
+        return f"{self._of} {engine}"
 
     def load(self) -> bytes | None:
         """What is kept for this engine, TensorRT and GPU."""

@@ -15,7 +15,7 @@ from trtconv.errors import EngineError
 from trtconv.plan import Plan, Segment
 from trtconv.runtime.backend import Backend, Bound, EngineBackend, InterpreterBackend
 from trtconv.runtime.cache import Store
-from trtconv.runtime.engine import Engine, LoadedEngine
+from trtconv.runtime.engine import LoadedEngine
 from trtconv.runtime.kernels import Kernels
 from trtconv.runtime.lane import Lane
 from trtconv.runtime.refitting import refit
@@ -126,7 +126,7 @@ def load_engine_of(segment: Segment, device: torch.device, store: Store | None) 
         EngineError: TensorRT doesn't load it there.
     """
     kernels = Kernels(segment, device, store) if trt.is_rtx() else None
-    content = Engine(segment.engine).serialize()
+    content = segment.engine.cpu().numpy().data
     finish = functools.partial(_bring_up_to_date, segment)
     return EngineBackend(LoadedEngine(content, device, kernels.load() if kernels else None, finish), kernels)
 
