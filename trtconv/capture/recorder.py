@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -100,7 +100,7 @@ class Recorder:
         kind = _kind(func)
         if kind.is_view:
             return None
-        tensors = _tensors(args, kwargs)
+        tensors = tensors_in((args, kwargs))
         is_known = not tensors
         for each in tensors:
             if not _is_real(each):
@@ -250,16 +250,6 @@ def _with_parts(value: Any, parts: dict[int, Part]) -> Any:
     if type(value) in (list, tuple, dict):
         return map_tensors(lambda each: parts[id(each)], value)
     return value
-
-
-def _tensors(args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    result = []
-    for each in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(each, torch.Tensor):
-            result.append(each)
-        elif type(each) in (list, tuple, dict):
-            result += tensors_in(each)
-    return result
 
 
 _FEW = 4096

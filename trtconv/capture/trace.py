@@ -7,7 +7,7 @@ pass (its shape and dtype are the activation's), a constant is a real tensor.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -136,18 +136,22 @@ def is_plain(value: torch.Tensor) -> bool:
 
 def tensors_in(structure: Any) -> list[torch.Tensor]:
     """The tensors in nested lists, tuples and dicts, in order."""
-    return list(_walk(structure))
+    result: list[torch.Tensor] = []
+    _collect(structure, result)
+    return result
 
 
-def _walk(structure: Any) -> Iterator[torch.Tensor]:
+def _collect(structure: Any, result: list[torch.Tensor]) -> None:
+    if type(structure) in _ATOMS:
+        return
     if isinstance(structure, torch.Tensor):
-        yield structure
+        result.append(structure)
     elif isinstance(structure, (tuple, list)):
         for item in structure:
-            yield from _walk(item)
+            _collect(item, result)
     elif isinstance(structure, dict):
         for item in structure.values():
-            yield from _walk(item)
+            _collect(item, result)
 
 
 def map_tensors(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:

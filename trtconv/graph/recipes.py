@@ -156,7 +156,7 @@ class _Computation:
 
     def _run(self, step: Step) -> None:
         args, kwargs = map_parts(self.tensor, (step.args, step.kwargs))
-        results = [each for each in _flat(operator(step.operator)(*args, **kwargs)) if isinstance(each, torch.Tensor)]
+        results = _leaves(operator(step.operator)(*args, **kwargs), torch.Tensor, [])
         for result, part in zip(results, step.outputs, strict=True):
             if part is not None:
                 if tuple(result.shape) != part.shape:
@@ -194,15 +194,20 @@ def _is_equal(value: torch.Tensor, other: torch.Tensor) -> bool:
 
 def parts_in(structure: Any) -> list[Part]:
     """The parts in nested containers."""
-    return [each for each in _flat(structure) if isinstance(each, Part)]
+    return _leaves(structure, Part, [])
 
 
-def _flat(structure: Any) -> list[Any]:
-    if isinstance(structure, (tuple, list)) and not isinstance(structure, Part):
-        return [leaf for item in structure for leaf in _flat(item)]
-    if isinstance(structure, Mapping):
-        return _flat(list(structure.values()))
-    return [structure]
+def _leaves(structure: Any, kind: type, found: list[Any]) -> list[Any]:
+    """The values of a kind in nested containers, added to what was found so far."""
+    if isinstance(structure, kind):
+        found.append(structure)
+    elif isinstance(structure, (tuple, list)):
+        for item in structure:
+            _leaves(item, kind, found)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            _leaves(item, kind, found)
+    return found
 
 
 def map_parts(function: Callable[[Part], Any], structure: Any) -> Any:
