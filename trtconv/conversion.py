@@ -90,8 +90,9 @@ def convert(
             a tensor may vary: ``{"x": {0: Dim(min=1, opt=8, max=32), 2: (224, 224, 640)}}``. A size is a
             `trtconv.Dim`, a tuple (min, opt, max) or a `torch.export.Dim`. Equal names are equal sizes. For a tensor
             there may also be its least, best and largest shape: ``{"x": ((1, 3, 224, 224), (8, 3, 224, 224),
-            (32, 3, 640, 640))}``. A list of such dicts makes an optimization profile of each, and a call may
-            have the sizes of any. `trtconv.infer_dynamic_shapes` finds the ranges in a data set.
+            (32, 3, 640, 640))}``. Dimensions given for a container are those of all tensors in it. A list of such
+            dicts makes an optimization profile of each, and a call may have the sizes of any.
+            `trtconv.infer_dynamic_shapes` finds the ranges in a data set.
         constant_values: For lines where Python reads the value of a tensor that depends on an input:
             "file.py:line" -> the value that it always has. Errors name the lines.
         precision: In which type to compute: "fp16" or "bf16" where that keeps the answers, and float32 where it

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from trtconv.calling.structure import children_of, shown_path
+from trtconv.calling.structure import children_of, paths_of_leaves, shown_path
 from trtconv.sizes.dim import DerivedDim, Dim, Limits, spelled
 from trtconv.sizes.ranges import span
 
@@ -79,7 +79,7 @@ class Profile:
             return Given(expression, tuple(self._name(place, dim, dim.name, _limits_of(dim)) for dim in dims))
         if isinstance(given, int) and not isinstance(given, bool):
             return Given(str(given))
-        if isinstance(given, tuple) and len(given) == 3 and all(isinstance(size, int) for size in given):
+        if _is_triple(given):
             self._named[place] = Limits(*given)
             return Given("s0", (place,))
         root = getattr(given, "root", given)  # of a torch.export.Dim such as 2 * Dim("height") + 1
@@ -131,6 +131,10 @@ def _by_place(path: Path, value: Any, spec: Any) -> dict[Place, Any]:
         return {(path, dim): size for dim, size in sizes.items() if size is not None}
     found = children_of(value)
     nesting, values = found or (None, [])
+    if nesting is not None and _are_dimensions(spec):  # of all tensors in it
+        paths = paths_of_leaves([(path[-1], value)])
+        tensors = [((*path, *inner[1:]), leaf) for inner, leaf in paths if isinstance(leaf, torch.Tensor)]
+        return {place: size for inner, tensor in tensors for place, size in _by_place(inner, tensor, spec).items()}
     children = dict(zip((nesting and nesting.keys) or range(len(values)), values, strict=True))
     result: dict[Place, Any] = {}
     for key, child in spec.items() if isinstance(spec, Mapping) else enumerate(spec):
@@ -138,6 +142,23 @@ def _by_place(path: Path, value: Any, spec: Any) -> dict[Place, Any]:
             raise ValueError(f"dynamic_shapes names {shown_path((*path, key))}, which the example input doesn't have")
         result |= _by_place((*path, key), children[key], child)
     return result
+
+
+def _are_dimensions(spec: Any) -> bool:
+    """Whether something gives sizes by dimensions, and not what is given for the items of a container."""
+    return (
+        isinstance(spec, Mapping)
+        and bool(spec)
+        and all(
+            type(dim) is int
+            and (isinstance(size, (int, Dim, DerivedDim)) or hasattr(size, "__name__") or _is_triple(size))
+            for dim, size in spec.items()
+        )
+    )
+
+
+def _is_triple(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) == 3 and all(isinstance(size, int) for size in given)
 
 
 def _by_dimension(path: str, value: torch.Tensor, spec: Any) -> dict[int, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trtconv.calling.structure import PLAIN, children_of, map_leaves, same_value, shown_path
+from trtconv.calling.structure import BESIDE, PLAIN, children_of, map_leaves, same_value, shown_path
 from trtconv.dtypes import name_of
 from trtconv.errors import InputError
 from trtconv.sizes.ranges import Range, Relation
@@ -66,6 +66,7 @@ def _differences(path: tuple[Any, ...], came: Any, known: Any) -> Iterator[tuple
     models, values = _children(known), _children(came)
     if models is None or values is None:
         fits = isinstance(came, torch.Tensor) if type(known) is _Text else same_value(came, known)
+        fits = fits or (isinstance(known, BESIDE) and came == known)
         if not fits:
             yield path, came, known
     elif type(came) is not type(known) or models.keys() != values.keys():
@@ -77,7 +78,11 @@ def _differences(path: tuple[Any, ...], came: Any, known: Any) -> Iterator[tuple
 
 def _children(value: Any) -> dict[Any, Any] | None:
     found = children_of(value)
-    return found and dict(zip(found[0].keys or range(len(found[1])), found[1], strict=True))
+    if found is None:
+        return None
+    nesting, values = found
+    beside = dict(nesting.context) if nesting.kind == "object" else {}
+    return beside | dict(zip(nesting.keys or range(len(values)), values, strict=True))
 
 
 def misfit_of_tensor(signature: Signature, index: int, tensor: torch.Tensor, sizes: Mapping[str, int]) -> InputError:

@@ -214,7 +214,7 @@ class Signature:
 
     @functools.cached_property
     def _paths(self) -> tuple[tuple[Any, ...], ...]:
-        tensor = object()
+        tensor = torch.empty(0)  # objects are taken apart where they hold tensors and plain values only
         paths = paths_of_leaves(self.parameters.named(*self.arguments.fill([tensor] * len(self.inputs))))
         return tuple(path for path, leaf in paths if leaf is tensor)
 

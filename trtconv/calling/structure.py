@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from trtconv.calling.classes import (
+    STAND_INS,
+    decode_beside,
+    encode_beside,
+    is_such,
+    is_transparent,
+    loaded_class,
+    name_parts,
+    return_type,
+)
 from trtconv.errors import ConversionError
 
 PLAIN = (bool, int, float, str, type(None))
@@ -33,7 +42,8 @@ class Nesting:
         cls: The container's class; None for a leaf.
         keys: For containers with keys or fields, these, in order.
         children: What the container holds, in order.
-        context: For a class that is registered with torch's pytree, what it needs beside the children.
+        context: For a class that is registered with torch's pytree, what it needs beside the children; for an object
+            the attributes that are no children: (name, value), where None is the device that its tensors are on.
     """
 
     kind: str
@@ -60,6 +70,15 @@ def _new_dataclass(nesting: Nesting, values: list[Any]) -> Any:
     return result
 
 
+def _new_object(nesting: Nesting, values: list[Any]) -> Any:
+    """An object with these attributes, made as `copy.copy` makes them."""
+    result = object.__new__(nesting.cls)
+    device = next((value.device for value in values if isinstance(value, torch.Tensor)), None)
+    result.__dict__.update({name: device if value is None else value for name, value in nesting.context})
+    result.__dict__.update(zip(nesting.keys, values, strict=True))
+    return result
+
+
 _KINDS: dict[str, Callable[[Nesting, list[Any]], Any]] = {
     "tuple": lambda nesting, values: tuple(values),
     "list": lambda nesting, values: values,
@@ -69,6 +88,7 @@ _KINDS: dict[str, Callable[[Nesting, list[Any]], Any]] = {
     "namedtuple": lambda nesting, values: nesting.cls(*values),
     "return_type": lambda nesting, values: nesting.cls(values),
     "dataclass": _new_dataclass,
+    "object": _new_object,
     "output": lambda nesting, values: nesting.cls(**dict(zip(nesting.keys, values, strict=True))),
     "node": lambda nesting, values: pytree.SUPPORTED_NODES[nesting.cls].unflatten_fn(values, nesting.context),
 }
@@ -96,7 +116,34 @@ def children_of(value: Any) -> tuple[Nesting, list[Any]] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = tuple(field.name for field in dataclasses.fields(value) if hasattr(value, field.name))
         return Nesting("dataclass", cls, names), [getattr(value, name) for name in names]
-    return None
+    return _attributes_of(value) if is_transparent(cls) else None
+
+
+BESIDE = (torch.device, torch.dtype, type)
+"""What objects may have as attributes that are neither leaves nor containers."""
+
+
+def _attributes_of(value: Any, above: tuple[int, ...] = ()) -> tuple[Nesting, list[Any]] | None:
+    """An object as a container of its attributes; None if one of them can't be in a structure."""
+    attributes = dict(sorted(vars(value).items()))
+    if id(value) in above or not all(_can_be_inside(each, (*above, id(value))) for each in attributes.values()):
+        return None
+    inside = {name: each for name, each in attributes.items() if not isinstance(each, BESIDE)}
+    follows = any(isinstance(each, torch.Tensor) for each in inside.values())
+    beside = tuple(
+        (name, None if follows and isinstance(each, torch.device) else each)
+        for name, each in attributes.items()
+        if name not in inside
+    )
+    return Nesting("object", type(value), tuple(inside), context=beside), list(inside.values())
+
+
+def _can_be_inside(value: Any, above: tuple[int, ...]) -> bool:
+    if isinstance(value, (*PLAIN, *BESIDE, torch.Tensor)):
+        return True
+    if type(value) in (tuple, list, dict, collections.OrderedDict):
+        return all(_can_be_inside(each, above) for each in (value.values() if isinstance(value, dict) else value))
+    return _attributes_of(value, above) is not None if is_transparent(type(value)) else children_of(value) is not None
 
 
 def take_apart(value: Any, like: Nesting | None = None) -> tuple[list[Any], Nesting]:
@@ -265,8 +312,10 @@ def _encode(nesting: Nesting) -> Any:
     data: dict[str, Any] = {nesting.kind: [_encode(child) for child in nesting.children]}
     if nesting.keys:
         data["keys"] = list(nesting.keys)
-    if nesting.kind in (*_STAND_INS, "return_type"):
-        data["class"] = [nesting.cls.__module__, nesting.cls.__qualname__]
+    if nesting.kind in (*STAND_INS, "return_type"):
+        data["class"] = name_parts(nesting.cls)
+    if nesting.kind == "object":
+        data["beside"] = [[name, encode_beside(value)] for name, value in nesting.context]
     return data
 
 
@@ -277,65 +326,21 @@ def _decode(data: Any) -> Nesting:
     keys = tuple(data.get("keys", ()))
     children = tuple(_decode(child) for child in data[kind])
     if kind == "return_type":
-        return Nesting(kind, _return_type(data["class"][1], len(children)), keys, children)
-    if kind in _STAND_INS:
+        return Nesting(kind, return_type(data["class"][1], len(children)), keys, children)
+    if kind in STAND_INS:
         if len(keys) != len(children) or not all(isinstance(key, str) and key.isidentifier() for key in keys):
             raise ValueError(f"a saved {kind} has {len(children)} values for the fields {keys}")
-        found = _loaded_class(*data["class"])
-        if not _is_such(kind, found, keys):
-            found = _STAND_INS[kind](data["class"][1].rpartition(".")[2], keys)
-        return Nesting(kind, found, keys, children)
+        found = loaded_class(*data["class"])
+        if not is_such(kind, found, keys):
+            found = STAND_INS[kind](data["class"][1].rpartition(".")[2], keys)
+        beside = tuple((str(name), decode_beside(value)) for name, value in data.get("beside", ()))
+        return Nesting(kind, found, keys, children, beside if kind == "object" else None)
     if kind not in _KINDS or kind == "node":
         raise KeyError(kind)
     if kind in ("dict", "OrderedDict") and len(set(keys)) != len(children):
         raise ValueError(f"a saved {kind} has {len(children)} values for the keys {keys}")
     return Nesting(kind, {"tuple": tuple, "list": list, "size": torch.Size}.get(kind, dict), keys, children)
 
-
-def _return_type(name: str, count: int) -> Any:
-    """The class of `torch.return_types` of this name, with as many fields."""
-    found = vars(torch.return_types).get(name)
-    if not (isinstance(found, type) and issubclass(found, tuple) and getattr(found, "n_sequence_fields", -1) == count):
-        raise ValueError(f"torch.return_types has no {name!r} of {count} fields")
-    return found
-
-
-def _loaded_class(module: str, qualname: str) -> Any:
-    """The class of this name if its module is loaded: nothing is imported, or run, for a saved name."""
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found
-
-
-def _is_such(kind: str, cls: Any, keys: tuple[str, ...]) -> bool:
-    """Whether a class is of the kind that was saved, and can hold the same fields."""
-    if not isinstance(cls, type):
-        return False
-    if kind == "namedtuple":
-        return issubclass(cls, tuple) and getattr(cls, "_fields", None) == keys
-    names = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
-    return set(keys) <= names and issubclass(cls, collections.OrderedDict) is (kind == "output")
-
-
-class _Output(collections.OrderedDict[str, Any]):
-    """A mapping whose values are attributes, and items by number too."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self:
-            return self[name]
-        raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self)}")
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key) if isinstance(key, str) else tuple(self.values())[key]
-
-
-_STAND_INS: dict[str, Callable[[str, tuple[str, ...]], Any]] = {
-    "namedtuple": collections.namedtuple,
-    "dataclass": dataclasses.make_dataclass,
-    "output": lambda name, fields: type(name, (_Output,), {}),
-}
-"""Classes for saved structures whose own class isn't loaded."""
 
 _A_SIZE = (
     "{what} holds a number that follows from a dynamic size; an engine returns tensors. Return a tensor with this size "
@@ -344,5 +349,6 @@ _A_SIZE = (
 
 _NOT_A_LEAF = (
     "{what} holds a {kind}; allowed are tensors, None, bool, int, float and str in nested tuples, lists, dicts, named "
-    "tuples and dataclasses, and classes that are registered as containers (torch.utils._pytree.register_pytree_node)"
+    "tuples and dataclasses, objects with such attributes, and classes that are registered as containers "
+    "(torch.utils._pytree.register_pytree_node)"
 )

@@ -13,6 +13,7 @@ import torch
 
 from trtconv.calling.structure import Nesting, Structure, take_apart
 from trtconv.capture.all_sizes import check_all_sizes
+from trtconv.capture.given_objects import GivenObjects
 from trtconv.capture.kept import now_in_places_of
 from trtconv.capture.quiet import quiet
 from trtconv.capture.relations import hints_to_try, relations_in, runs_without, with_relation
@@ -242,7 +243,9 @@ def _run_on(
         taken += map(session.keep, kept.values())
         session.inputs = inputs = list(map(session.value_of, taken))
         seen_args, seen_kwargs = nesting.fill(iter(seen))
+        objects = GivenObjects(seen_args, seen_kwargs)
         result = session.run(module, seen_args, seen_kwargs, whole_functions)
+        objects.check(result)
         structure, tensors = Structure.of(result, "the module's result")
         outputs = [session.value_of(tensor) for tensor in tensors]
         session.check_results(outputs)
