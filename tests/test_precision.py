@@ -5,11 +5,25 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import Function
 from torch import nn
 
 import trtconv
-from trtconv.graph import check
+from trtconv import tensorrt as trt
+from trtconv.graph import check, write
 from trtconv.inspect import compare_tensors
+
+
+@pytest.fixture(autouse=True)
+def without_engines(monkeypatch):
+    """Definitions are written, so that TensorRT sees all types, but no engines are built of them."""
+
+    def written(graph, *args, **kwargs):
+        write(graph)
+        return torch.zeros(1, dtype=torch.uint8)
+
+    monkeypatch.setattr("trtconv.build.build", written)
+
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -49,6 +63,12 @@ class Block(nn.Module):
         x = F.max_pool2d(F.relu(self.norm(self.conv(x))), 2)
         x = self.attention(x.flatten(2).mT)
         return self.head(x.mean(1)), x
+
+
+def test_engines_are_built_of_it(monkeypatch):
+    monkeypatch.undo()
+    module, x = Block(), torch.randn(2, 3, 8, 8)
+    assert len(converted(module, x).plan.segments[0].engine) > 1000
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -150,57 +170,6 @@ def test_wrong_choices_are_refused(precision, message):
         converted(Block(), torch.randn(2, 3, 8, 8), precision=precision)
 
 
-def rms_norm(x):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
-
-
-def rms_norm_by_product(x):
-    return x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6)
-
-
-def standardized(x):
-    centred = x - x.mean(-1, keepdim=True)
-    return centred / torch.sqrt((centred**2).mean(-1, keepdim=True) + 1e-5)
-
-
-def log_sum_exp(x):
-    most = x.amax(-1, keepdim=True)
-    return most + (x - most).exp().sum(-1, keepdim=True).log()
-
-
-class Between(nn.Module):
-    """A function between products, whose results are in half precision."""
-
-    def __init__(self, function, size):
-        super().__init__()
-        self.function, self.size = function, size
-        self.first = nn.Linear(16, 16, bias=False)
-        nn.init.eye_(self.first.weight)
-
-    def forward(self, x):
-        return self.function(self.first(x) * self.size)
-
-
-@pytest.mark.parametrize("function", [rms_norm, rms_norm_by_product, standardized, log_sum_exp])
-@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
-def test_statistics_by_hand_keep_their_digits_and_range(function, size):
-    torch.manual_seed(0)
-    module, x = Between(function, size).eval(), torch.randn(4, 16)
-    result = converted(module, x)(x)
-    precise = function(x.half().double() * size)
-    torch.testing.assert_close(result.double(), precise, rtol=2**-10, atol=1e-5)
-    graph = graph_of(module, x)
-    assert types(graph, "MATRIX_MULTIPLY") == ["HALF"]
-    assert set(types(graph, "REDUCE")) <= {"FLOAT", "HALF"} and "FLOAT" in types(graph, "REDUCE")
-
-
-@pytest.mark.parametrize("constant", [1e6, 1e-6, torch.finfo(torch.float32).min])
-def test_constants_that_the_type_does_not_hold_keep_their_layer(constant):
-    module = Between(lambda x: torch.tanh(x * constant), 1.0)
-    x = torch.randn(4, 16)
-    torch.testing.assert_close(converted(module, x)(x), torch.tanh(x.half().float() * constant), rtol=2**-9, atol=1e-8)
-
-
 def test_weights_that_the_type_does_not_hold_keep_their_layer():
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
     with torch.no_grad():
@@ -274,3 +243,91 @@ def test_every_layer_type_has_a_rule():
     known = {name.partition(".")[0] for name in RULES} | {"CAST", "CONSTANT"}
     without = {"ASSERTION", "CONDITION", "PLUGIN", "TRIP_LIMIT"}  # they compute nothing, or aren't in networks
     assert set(supported_layers()) - known - without == set()
+
+
+def test_the_report_names_layers_types_reasons_casts_and_bytes():
+    module, x = Block().eval(), torch.randn(2, 3, 8, 8)
+    lower = converted(module, x)
+    report = lower.precision_report()
+    by_name = {layer.name: layer for layer in report.layers}
+    assert by_name["conv.conv2d"].precision == "fp16" and "tensor cores" in by_name["conv.conv2d"].reason
+    softmax = next(layer for layer in report.layers if layer.type == "SOFTMAX")
+    assert softmax.precision == "fp32" and "exponentials" in softmax.reason and "attention" in softmax.place
+    assert len(report.casts) == casts(lower.network) > 0
+    assert set(report.casts.values()) == {("fp32", "fp16"), ("fp16", "fp32")}
+    stored = {"float16": 2 * sum(weights.numel() for weights in lower.network.weights() if weights.dtype is torch.half)}
+    assert report.weights["float16"] == stored["float16"] > 10 * report.weights["float32"]
+    text, page = str(report), report._repr_html_()
+    assert "precision='fp16'" in text and all(name in text and name in page for name in by_name)
+    assert page.count("<rect") == len(report.layers)
+    loaded = trtconv.TRTModule()
+    loaded.load_state_dict(lower.state_dict())
+    assert str(loaded.precision_report()) == text
+    plain = converted(module, x, precision=None).precision_report()
+    assert {layer.precision for layer in plain.layers} == {"fp32"} and not plain.casts and plain.asked is None
+
+
+def test_a_report_needs_the_network():
+    with pytest.raises(trtconv.errors.EngineError, match="keep_network=True"):
+        converted(Block(), torch.randn(2, 3, 8, 8), keep_network=False).precision_report()
+
+
+def test_converters_of_users_get_it_with_no_change():
+    @trtconv.tensorrt_converter(scores_of)
+    def convert_it(ctx):
+        x, weight = ctx.method_args[0]._trt, ctx.network.add_constant((4, 8), trt.Weights(WEIGHT.numpy())).get_output(0)
+        product = ctx.network.add_matrix_multiply(x, trt.MatrixOperation.NONE, weight, trt.MatrixOperation.TRANSPOSE)
+        norm = ctx.network.add_softmax(product.get_output(0))
+        norm.axes = 2
+        ctx.method_return._trt = norm.get_output(0)
+
+    module, x = Function(attended), torch.randn(2, 8)
+    try:
+        lower = converted(module, x)
+    finally:
+        trtconv.unregister(scores_of)
+    assert types(lower.network, "MATRIX_MULTIPLY") == ["HALF"] and types(lower.network, "SOFTMAX") == ["FLOAT"]
+    torch.testing.assert_close(lower(x), module(x), rtol=2e-3, atol=1e-3)
+
+
+WEIGHT = torch.randn(4, 8)
+
+
+def attended(x):
+    return scores_of(x) * 2
+
+
+def scores_of(x):
+    return torch.softmax(x @ WEIGHT.T, -1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", {"default": "fp16", "*conv1*": "fp32"}])
+def test_onnx_files_get_it_with_no_change(precision):
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    kernels = {f"{name}.weight": torch.randn(4, 4, 3, 3) / 6 for name in ("conv1", "conv2")}
+    nodes = [
+        helper.make_node("Conv", ["x", "conv1.weight"], ["a"], name="/conv1/Conv", pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"], name="/relu/Relu"),
+        helper.make_node("Conv", ["b", "conv2.weight"], ["c"], name="/conv2/Conv", pads=[1] * 4),
+        helper.make_node("GlobalAveragePool", ["c"], ["d"], name="/pool/GlobalAveragePool"),
+        helper.make_node("Softmax", ["d"], ["y"], name="/softmax/Softmax", axis=1),
+    ]
+    values = [numpy_helper.from_array(value.numpy(), name) for name, value in kernels.items()]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [2, 4, 8, 8]), ("y", [2, 4, 1, 1]))
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], values), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    lower = trtconv.from_onnx(model.SerializeToString(), precision=precision, cache=False)
+    first = "HALF" if precision == "fp16" else "FLOAT"
+    assert types(lower.network, "CONVOLUTION") == [first, "HALF"] and types(lower.network, "SOFTMAX") == ["FLOAT"]
+    x = torch.randn(2, 4, 8, 8)
+    a = F.relu(F.conv2d(x, kernels["conv1.weight"], padding=1))
+    y = F.conv2d(a, kernels["conv2.weight"], padding=1).mean((2, 3), True).softmax(1)
+    torch.testing.assert_close(lower(x), y, rtol=2e-3, atol=1e-3)
+    new = {name: value + 0.01 for name, value in kernels.items()}
+    lower.update_weights(new)
+    assert types(lower.network, "CONVOLUTION") == [first, "HALF"]

@@ -99,7 +99,8 @@ def convert(
             doesn't, or "fp32". By default layers have the types that the module gives them. Arguments and results keep
             their dtypes, and what the module itself computes in half precision, or casts to float32, stays so. A dict
             gives types by patterns over module paths and torch functions, of which the last that matches counts:
-            ``{"default": "fp16", "layer4.*": "fp32", "torch.softmax": "fp32"}``.
+            ``{"default": "fp16", "layer4.*": "fp32", "torch.softmax": "fp32"}``. `TRTModule.precision_report` says
+            which layer computes in which type, and why.
         calibration: Inputs that the network is run on once, by the interpreter, to find what leaves the range of
             `precision` or loses its digits in it: that stays in fp32. A DataLoader, a data set, a tensor of samples,
             `trtconv.calibration.pictures(folder, transform)`, or anything else that gives what the module is called

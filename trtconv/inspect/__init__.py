@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # what `lazily` finds, for type checkers and editors
     from trtconv.inspect.comparison import Comparison, compare, join
     from trtconv.inspect.drawing import draw, trt_network_to_dot_graph
     from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
+    from trtconv.shown.precision import LayerPrecision, PrecisionReport
     from trtconv.shown.profile import Profile, TimedLayer
     from trtconv.shown.report import Report
     from trtconv.shown.table import Table
@@ -21,6 +22,7 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
             "trtconv.inspect.comparison": ("Comparison", "compare", "join"),
             "trtconv.inspect.drawing": ("draw", "trt_network_to_dot_graph"),
             "trtconv.inspect.oracle": ("Distance", "Measure", "OutputComparison", "Slices", "compare_tensors"),
+            "trtconv.shown.precision": ("LayerPrecision", "PrecisionReport"),
             "trtconv.shown.profile": ("Profile", "TimedLayer"),
             "trtconv.shown.report": ("Report",),
             "trtconv.shown.table": ("Table",),
@@ -30,8 +32,10 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
 __all__ = [
     "Comparison",
     "Distance",
+    "LayerPrecision",
     "Measure",
     "OutputComparison",
+    "PrecisionReport",
     "Profile",
     "Report",
     "Slices",

@@ -17,9 +17,9 @@ from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.order import in_order
 from trtconv.passes.precision_casts import with_types
 from trtconv.passes.precision_choice import NAMES, Choice
+from trtconv.passes.precision_constants import HALVES, is_too_large, misfit
 from trtconv.passes.precision_rules import ARITHMETIC, OWN_TYPE, SUMS_OF_PRODUCTS, Rule, Way, operation, rule_of
-
-HALVES = (DataType.HALF, DataType.BF16)
+from trtconv.passes.precision_scores import has_small_heads, scale_scores_before_products
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +44,24 @@ class Assignment:
     reasons: Mapping[str, str]
 
 
+def prepared(graph: Graph, choice: Choice) -> Graph:
+    """The float32 graph in the form in which it keeps its answers best: exact where nothing is rounded.
+
+    What `Kept` names are layers and tensors of this graph; preparing it again leaves it as it is.
+
+    Raises: as `use_precision`.
+    """
+    types = choice.types(graph)
+    return scale_scores_before_products(graph, {name for name, (dtype, _) in types.items() if dtype is DataType.HALF})
+
+
 def use_precision(graph: Graph, choice: Choice, kept: Kept | None = None) -> Graph:
     """The graph with the types that were chosen; its notes say of each layer for what reason.
 
     Raises:
         ValueError: a pattern of the choice matches no layer.
     """
+    graph = prepared(graph, choice)
     assignment = assign(graph, choice, kept)
     return dataclasses.replace(with_types(graph, assignment.types), notes=assignment.reasons)
 
@@ -138,8 +150,8 @@ class _Deciding:
         if layer.type == "CAST":
             source = self.graph.tensors[str(layer.inputs[0])].dtype
             return source in (DataType.BOOL, DataType.UINT8, DataType.INT8) and self.is_float(layer.outputs[0])
-        if rule_of(layer).way is not Way.MOVES or layer.name in self.kept.layers:
-            return False
+        if rule_of(layer).way is not Way.MOVES or layer.type == "GATHER" or layer.name in self.kept.layers:
+            return False  # of a table the rows that are read have half the bytes
         operands = self.operands(layer)
         return bool(operands) and all(self.is_neutral(name) for name in operands)
 
@@ -199,6 +211,8 @@ class _Deciding:
             return "the module casts to float32 before it"
         if rule.way is Way.STAYS:
             return rule.reason
+        if has_small_heads(layer, self.makers, self.readers, self.graph.tensors):
+            return "TensorRT has no kernel for so small heads that keeps their scores in float32"
         if self._wide.intersection(operands):
             return f"it reads numbers that {NAMES[half]} can't hold"
         constants = self._why_by_constants(layer, half)
@@ -214,15 +228,15 @@ class _Deciding:
         """Weights and constants that the type doesn't hold."""
         given = [value for value in layer.attributes.values() if isinstance(value, torch.Tensor)]
         given += [value for name in self.operands(layer) if (value := self.constant(name)) is not None]
-        by_element = layer.type in ARITHMETIC
+        is_factor = layer.type == "SCALE" or operation(layer) in ("ELEMENTWISE.PROD", "ELEMENTWISE.DIV")
         for value in given:
-            if value.is_floating_point() and (why := _misfit(value, half, by_element)):
+            if value.is_floating_point() and (why := misfit(value, half, is_factor)):
                 return why
         return ""
 
     def _why_moved(self, layer: Layer) -> str:
         numbers = self.numbers(layer)
-        if any(self.is_half(name) for name in numbers):
+        if not numbers or any(self.is_half(name) for name in numbers):
             return ""
         self._moved.add(layer.name)
         return "what it moves is in float32"
@@ -236,8 +250,7 @@ class _Deciding:
         if not numbers:
             return "it computes a few constants"
         if layer.type in ARITHMETIC and not self.is_bias(layer):
-            near = [*self._arithmetic_before(layer), *self._arithmetic_after(layer)]
-            if layer.origin is not None and any(other.origin == layer.origin for other in near):
+            if layer.origin is not None and self._in_formula(layer):
                 return f"{layer.origin.function} is several layers here; they are rounded once"
             if self._is_affine(layer) or any(self._is_affine(other) for other in self._arithmetic_before(layer)):
                 return "a factor and an addend that are constants: their sum may be small where both are large"
@@ -249,6 +262,17 @@ class _Deciding:
             return False
         shape = self.graph.tensors[layer.outputs[0]].shape
         return all(self.graph.tensors[name].shape == shape for name in numbers)
+
+    def _in_formula(self, layer: Layer) -> bool:
+        """Whether one call became a formula of this layer and others beside it, three or more."""
+        found, pending = {layer.name}, [layer]
+        while pending and len(found) < _FORMULA:
+            at = pending.pop()
+            near = [*self._arithmetic_before(at), *self._arithmetic_after(at)]
+            new = [other for other in near if other.origin == layer.origin and other.name not in found]
+            found.update(other.name for other in new)
+            pending += new
+        return len(found) >= _FORMULA
 
     def _arithmetic_before(self, layer: Layer) -> Iterator[Layer]:
         for name in self.numbers(layer):
@@ -309,7 +333,7 @@ class _Deciding:
         if rule.way is Way.MOVES or layer.type in ARITHMETIC:
             half = self.allowed[layer.name][0]
             constants = [value for name in operands if (value := self.constant(name)) is not None]
-            grows = operation(layer) in _WIDENING and any(_is_too_large(value, half) for value in constants)
+            grows = operation(layer) in _WIDENING and any(is_too_large(value, half) for value in constants)
             if grows or (self._wide.intersection(operands) and operation(layer) not in _NARROWING):
                 self._wide.update(outputs)
         is_step = rule.way is Way.STAYS or layer.name in self._steps or bool(self._unsettled.intersection(operands))
@@ -332,8 +356,14 @@ class _Deciding:
             self._set(
                 layer, DataType.FLOAT, "what comes before a softmax or an index is computed in float32, as that is"
             )
-        elif operation(layer) in _PULLED and not any(rule_of(reader).settles for reader in readers):
+        elif operation(layer) in _PULLED and all(self._loses_by_rounding(layer, reader) for reader in readers):
             self._set(layer, DataType.FLOAT, "only what is in float32 for its digits or range reads it")
+
+    def _loses_by_rounding(self, layer: Layer, reader: Layer) -> bool:
+        """Whether a reader needs the digits or the range of a product or a difference."""
+        if operation(reader) == "REDUCE.AVG" and operation(layer) == "ELEMENTWISE.PROD":
+            return layer.inputs[0] == layer.inputs[1]  # a mean of squares, not one of gated activations
+        return not rule_of(reader).settles
 
     def _takes_scores(self, layer: Layer) -> bool:
         return layer.type in ("SOFTMAX", "RAGGED_SOFTMAX") or self._makes_indices(layer)
@@ -357,6 +387,8 @@ class _Deciding:
             self._set(layer, DataType.FLOAT, "something that reads it is in float32")
 
 
+_FORMULA = 3
+"""Layers of one call that are a formula."""
 _CAST = "a cast of the module's own"
 _INDICES = (DataType.INT32, DataType.INT64)
 _PULLED = ("ELEMENTWISE.PROD", "ELEMENTWISE.SUB", "ELEMENTWISE.DIV")
@@ -364,35 +396,3 @@ _PULLED = ("ELEMENTWISE.PROD", "ELEMENTWISE.SUB", "ELEMENTWISE.DIV")
 _WIDENING = ("ELEMENTWISE.PROD", "ELEMENTWISE.SUM", "ELEMENTWISE.SUB", "SELECT")
 """What gives results as large as a constant operand."""
 _NARROWING = ("ELEMENTWISE.MIN", "ELEMENTWISE.DIV", "ACTIVATION.SIGMOID", "ACTIVATION.TANH", "ACTIVATION.CLIP")
-
-
-def _is_too_large(value: torch.Tensor, half: DataType) -> bool:
-    return half in HALVES and _largest(value) > torch.finfo(half.carrier).max
-
-
-def _largest(value: torch.Tensor) -> float:
-    """The largest finite magnitude; 0 if there is none."""
-    if not value.is_floating_point() or not value.numel():
-        return 0.0
-    least, most = torch.aminmax(value.detach())
-    if not (least.isfinite() and most.isfinite()):
-        least, most = torch.aminmax(value.detach().nan_to_num(0.0, 0.0, 0.0))
-    return max(-float(least), float(most))
-
-
-def _misfit(value: torch.Tensor, half: DataType, by_element: bool) -> str:
-    """Why a type doesn't hold constants, if it doesn't: the largest are too large, or they have too few digits.
-
-    Args:
-        by_element: Each number counts, as it doesn't in a sum where larger ones are.
-    """
-    name, limits, largest = NAMES[half], torch.finfo(half.carrier), _largest(value)
-    if largest > limits.max:
-        return f"its constants reach {largest:.3g}, and {name} ends at {limits.max:.3g}"
-    least = largest
-    if by_element and largest:
-        sizes = value.detach().abs()
-        least = float(sizes[sizes > 0].min())
-    if 0 < least < limits.tiny:
-        return f"its constants are as small as {least:.3g}, of which {name} has few digits"
-    return ""

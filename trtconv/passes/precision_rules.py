@@ -79,8 +79,8 @@ RULES: Mapping[str, Rule] = {
     "UNARY.ROUND": _BY_ELEMENT,
     "UNARY.SIGN": _BOUNDED,
     **{
-        f"UNARY.{name}": Rule(Way.STAYS, "the angle's digits behind the comma decide, of which half precision has few")
-        for name in ("COS", "SIN", "TAN")
+        f"UNARY.{name}": Rule(Way.STAYS, "what decides are the angle's last digits, which half precision hasn't", True)
+        for name in ("COS", "SIN")
     },
     # movement
     **{

@@ -14,6 +14,7 @@ from trtconv.shown.text import bytes_text
 if TYPE_CHECKING:
     from trtconv.calling.signature import TensorSpec
     from trtconv.runtime import Session
+    from trtconv.shown.precision import PrecisionReport
     from trtconv.shown.profile import Profile
     from trtconv.shown.report import Report
 
@@ -41,6 +42,16 @@ class Inspectable(PlanModule):
         signature = self.plan.signature
         size = sum(segment.engine.numel() for segment in self.plan.segments)
         return f"{_some(signature.inputs)} -> {_some(signature.outputs)}, engine of {bytes_text(size)}"
+
+    def precision_report(self) -> PrecisionReport:
+        """Which layer computes in which type, and why.
+
+        Raises:
+            EngineError: the network wasn't kept.
+        """
+        from trtconv.shown.precision import PrecisionReport
+
+        return PrecisionReport(self._loaded_plan())
 
     def profile(self, args: Any = (), kwargs: Mapping[str, Any] | None = None, *, n: int = 10) -> Profile:
         """Run several times and time each layer.
