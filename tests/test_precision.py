@@ -275,13 +275,16 @@ def test_a_report_needs_the_network():
 def test_converters_of_users_get_it_with_no_change():
     @trtconv.tensorrt_converter(scores_of)
     def convert_it(ctx):
-        x, weight = ctx.method_args[0]._trt, ctx.network.add_constant((4, 8), trt.Weights(WEIGHT.numpy())).get_output(0)
+        x, weight = (
+            ctx.method_args[0]._trt,
+            ctx.network.add_constant((4, 16), trt.Weights(WEIGHT.numpy())).get_output(0),
+        )
         product = ctx.network.add_matrix_multiply(x, trt.MatrixOperation.NONE, weight, trt.MatrixOperation.TRANSPOSE)
         norm = ctx.network.add_softmax(product.get_output(0))
         norm.axes = 2
         ctx.method_return._trt = norm.get_output(0)
 
-    module, x = Function(attended), torch.randn(2, 8)
+    module, x = Function(attended), torch.randn(2, 16)
     try:
         lower = converted(module, x)
     finally:
@@ -290,7 +293,7 @@ def test_converters_of_users_get_it_with_no_change():
     torch.testing.assert_close(lower(x), module(x), rtol=2e-3, atol=1e-3)
 
 
-WEIGHT = torch.randn(4, 8)
+WEIGHT = torch.randn(4, 16)
 
 
 def attended(x):

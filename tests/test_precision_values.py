@@ -145,6 +145,18 @@ def test_a_scale_that_is_a_power_of_2_stands_before_the_product(scale, factors):
     torch.testing.assert_close(before, after)
 
 
+@torch.no_grad()
+def test_scores_that_a_scale_before_the_product_does_not_save_are_found_by_calibration():
+    torch.manual_seed(0)
+    module, x = Attention(None).eval(), torch.randn(2, 16, 64) * 1e3
+    answers = {
+        calibration: trtconv.convert(module, (x,), precision="fp16", calibration=calibration, cache=False)(x)
+        for calibration in (None, True)
+    }
+    assert not answers[None].isfinite().all()
+    torch.testing.assert_close(answers[True], module(x), rtol=2**-8, atol=2**-8 * float(module(x).abs().max()))
+
+
 class Growing(nn.Module):
     """A residual stream that leaves the range of half precision, of which the graph shows nothing."""
 

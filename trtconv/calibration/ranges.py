@@ -28,10 +28,12 @@ from trtconv.calibration.observing import Observer, State, observe
 from trtconv.calibration.samples import check_data, example_samples, samples
 from trtconv.calibration.work import terms_of
 from trtconv.calling.signature import Signature
+from trtconv.default_device import default_device
 from trtconv.graph.data import DataType, Graph, Layer
-from trtconv.passes.precision import Kept
+from trtconv.passes.precision import Kept, prepared
 from trtconv.passes.precision_choice import NAMES, Choice
 from trtconv.reference.layers.registry import Kernel, axes_of, prepare
+from trtconv.tensorrt.exclusion import alone
 
 BITS = 3
 """How many bits a tensor may lose beyond the digits that the type has."""
@@ -76,8 +78,10 @@ def kept_of(
     Raises: as `find_ranges` and `trtconv.calibration.samples`.
     """
     types = set() if choice is None else {choice.default, *(dtype for _, dtype in choice.patterns)} - {DataType.FLOAT}
-    if calibration is None or not types:
+    if calibration is None or choice is None or not types:
         return None
+    with alone(), default_device("cpu"):
+        graph = prepared(graph, choice)
     calls: Iterable[Sequence[Tensor]]
     if calibration is True and example is not None:
         calls = example_samples(signature, *example)

@@ -16,7 +16,7 @@ from trtconv.dtypes import to_torch
 from trtconv.graph.data import DataType, Graph, Layer
 from trtconv.graph.writer import data_type
 from trtconv.passes.edit import Edit
-from trtconv.passes.precision import HALVES
+from trtconv.passes.precision_constants import HALVES
 
 SMALLEST_FUSED_HEAD = 16
 _BETWEEN = ("ELEMENTWISE", "SELECT")
