@@ -1,44 +1,16 @@
 """Comparing call by call: a layer that is wrong is found at the line that it comes from."""
 
-import dataclasses
-import inspect
-
 import pytest
 import torch
+from faults import line_of, tanh, with_fault
 from torch import nn
 from torch.nn import functional as F
 
 import trtconv
 from trtconv import tensorrt as trt
 from trtconv.inspect import compare, join
-from trtconv.passes.edit import rewritten
 
 X = torch.linspace(-2, 2, 2 * 4 * 6 * 6).reshape(2, 4, 6, 6)
-
-
-def line_of(marker):
-    """The number of the line of this file with a marker behind it."""
-    lines = inspect.getsource(inspect.getmodule(line_of)).splitlines()
-    (found,) = [number for number, line in enumerate(lines, start=1) if line.endswith(f"  # {marker}")]
-    return found
-
-
-def with_fault(converted, kind, wrong, number=0):
-    """The converted module with another layer in the place of the `number`-th of a type."""
-    seen = []
-
-    def rule(edit, layer):
-        seen.append(layer)
-        return wrong(edit, layer) if len(seen) == number + 1 else None
-
-    segment = converted.plan.segments[0]
-    graph = rewritten(segment.graph, {kind: rule})
-    assert len(seen) > number
-    return trtconv.TRTModule(dataclasses.replace(converted.plan, segments=(dataclasses.replace(segment, graph=graph),)))
-
-
-def tanh(edit, layer):
-    return edit.net.activation(edit.tensor(layer.inputs[0]), trt.ActivationType.TANH)
 
 
 class Block(nn.Module):
@@ -110,11 +82,11 @@ def test_a_wrong_layer_is_found_at_its_line(net, kind, number, module, marker, c
     found = compare(module_, faulty, X * 1.5, layers=True)
     assert not found.correct
     begins = found.begins
-    assert (begins.origin.module, begins.origin.line, begins.number) == (module, line_of(marker), call)
+    assert (begins.origin.module, begins.origin.line, begins.number) == (module, line_of(Net, marker), call)
     assert begins.origin.file == __file__
     names = [layer.name for layer in converted.network.layers if layer.type == kind]
     assert names[number] in begins.layers
-    assert f"{__file__}:{line_of(marker)}" in str(found) and "The error begins at" in found._repr_html_()
+    assert f"{__file__}:{line_of(Net, marker)}" in str(found) and "The error begins at" in found._repr_html_()
     assert compare(module_, converted, X, layers=True).begins is None
 
 
@@ -132,7 +104,7 @@ def test_a_converter_that_is_wrong_is_found(clean):
             return y * gate
 
     found = compare(Gate(), trtconv.convert(Gate(), X), X, layers=True)
-    assert (found.begins.origin.line, found.begins.origin.function) == (line_of("gate"), "torch.sigmoid")
+    assert (found.begins.origin.line, found.begins.origin.function) == (line_of(Net, "gate"), "torch.sigmoid")
 
 
 def test_a_saved_module_knows_its_calls(net):
@@ -140,7 +112,8 @@ def test_a_saved_module_knows_its_calls(net):
     loaded = trtconv.TRTModule()
     loaded.load_state_dict(with_fault(converted, "SOFTMAX", tanh).state_dict())
     found = compare(module, loaded, X, layers=True)
-    assert found.begins.origin.line == line_of("softmax") and len(found.calls) == len(net[1].network.sites)
+    assert found.begins.origin.file == __file__ and found.begins.origin.line == line_of(Net, "softmax")
+    assert len(found.calls) == len(net[1].network.sites)
 
 
 class Sized(nn.Module):
@@ -154,7 +127,7 @@ def test_other_sizes_than_those_of_the_conversion():
     x = torch.randn(3, 4, 8, 6)
     assert compare(Sized(), converted, x, layers=True).begins is None
     found = compare(Sized(), with_fault(converted, "ACTIVATION", tanh), x, layers=True)
-    assert found.begins.origin.line == line_of("sized")
+    assert found.begins.origin.line == line_of(Net, "sized")
 
 
 def test_calls_that_were_not_made_are_counted(net):
@@ -202,7 +175,7 @@ def test_where_an_error_begins_is_drawn(net):
     found = compare(net[0], with_fault(net[1], "ACTIVATION", tanh, 1), X, layers=True)
     axes = found.plot()
     texts = "".join(text.get_text() for text in axes.texts)
-    assert f"test_compare_calls.py:{line_of('relu')}" in texts and "module blocks.0" in texts
+    assert f"test_compare_calls.py:{line_of(Net, 'relu')}" in texts and "module blocks.0" in texts
     assert len(axes.lines[0].get_xdata()) == len(found.calls)
     pyplot.close("all")
     with pytest.raises(ValueError, match="layers=True"):

@@ -67,6 +67,10 @@ class TensorType:
         return f"{self.dtype.name} {list(self.shape)}"
 
 
+CONSTRUCTS = ("loop", "conditional", "attention")
+"""The attributes by which boundary layers say what they are a boundary of."""
+
+
 class Live:
     """An object of this process, a plugin for one: copies and files of a graph have none in its place."""
 
@@ -106,6 +110,12 @@ class Layer:
     outputs: tuple[str, ...]
     origin: Origin | None = None
     recipes: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def construct(self) -> str | None:
+        """The loop, conditional or attention that it is a boundary of."""
+        found = (self.attributes[kind] for kind in CONSTRUCTS if kind in self.attributes)
+        return next(found, None)
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.type})"

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from trtconv.lazy import lazily
 
 if TYPE_CHECKING:  # what `lazily` finds, for type checkers and editors
+    from trtconv.inspect.bisection import Bisection, bisect
+    from trtconv.inspect.calls import CallComparison
     from trtconv.inspect.comparison import Comparison, compare, join
     from trtconv.inspect.drawing import draw, trt_network_to_dot_graph
     from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
+    from trtconv.inspect.part import Part
     from trtconv.shown.precision import LayerPrecision, PrecisionReport
     from trtconv.shown.profile import Profile, TimedLayer
     from trtconv.shown.report import Report
@@ -19,9 +22,12 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "trtconv.inspect.bisection": ("Bisection", "bisect"),
+            "trtconv.inspect.calls": ("CallComparison",),
             "trtconv.inspect.comparison": ("Comparison", "compare", "join"),
             "trtconv.inspect.drawing": ("draw", "trt_network_to_dot_graph"),
             "trtconv.inspect.oracle": ("Distance", "Measure", "OutputComparison", "Slices", "compare_tensors"),
+            "trtconv.inspect.part": ("Part",),
             "trtconv.shown.precision": ("LayerPrecision", "PrecisionReport"),
             "trtconv.shown.profile": ("Profile", "TimedLayer"),
             "trtconv.shown.report": ("Report",),
@@ -30,17 +36,21 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
     )
 
 __all__ = [
+    "Bisection",
+    "CallComparison",
     "Comparison",
     "Distance",
     "LayerPrecision",
     "Measure",
     "OutputComparison",
+    "Part",
     "PrecisionReport",
     "Profile",
     "Report",
     "Slices",
     "Table",
     "TimedLayer",
+    "bisect",
     "compare",
     "compare_tensors",
     "draw",

@@ -11,8 +11,8 @@ import torch
 
 from trtconv.graph.data import Graph
 from trtconv.inspect.oracle import OutputComparison, compare_tensors
-from trtconv.inspect.parts import feeds_of, runner_of, with_outputs
-from trtconv.inspect.sites import Sites
+from trtconv.inspect.running import feeds_of, runner_of, with_outputs
+from trtconv.inspect.sites import Sites, key_of
 from trtconv.module import TRTModule
 from trtconv.places import Origin
 
@@ -71,7 +71,7 @@ class Calls:
 
     def recorded(self, module: torch.nn.Module) -> Sites:
         """What calls a module, and keeps what these calls give."""
-        return Sites(module, {(site.origin, site.number) for site in self._graph.sites})
+        return Sites(module, set(map(key_of, self._graph.sites)))
 
     def compared(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], precise: Sites, own: Sites, lower: Sites | None
@@ -80,7 +80,7 @@ class Calls:
         values = self._values(args, kwargs)
         found, missing = [], 0
         for site, layers in zip(self._graph.sites, layers_of_sites(self._graph), strict=True):
-            key = site.origin, site.number
+            key = key_of(site)
             runs = [run.values.get(key, ()) for run in (precise, own, lower) if run is not None]
             if not all(runs):
                 missing += 1
@@ -92,7 +92,7 @@ class Calls:
                 if name is not None and name in values
             )
             if outputs:
-                found.append(CallComparison(site.origin, site.number, layers, outputs))
+                found.append(CallComparison(own.origins[key], site.number, layers, outputs))
         return tuple(found), missing
 
     def _values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, torch.Tensor]:

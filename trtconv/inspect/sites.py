@@ -16,10 +16,16 @@ from trtconv.capture.names import canonical_name
 from trtconv.capture.origin import OriginFinder
 from trtconv.capture.returned import results_of
 from trtconv.emit import registry
+from trtconv.graph.data import Site
 from trtconv.places import Origin
 
 Key = tuple[Origin, int]
-"""A call: its origin, and its number among the calls there."""
+"""A call: its origin as a saved network tells it, and its number among the calls there."""
+
+
+def key_of(site: Site) -> Key:
+    """The call that a network says that it has results of."""
+    return site.origin.elsewhere(), site.number
 
 
 class Sites:
@@ -33,10 +39,12 @@ class Sites:
 
     Attributes:
         values: The results of these calls, as far as they were made.
+        origins: Where on this machine they were made.
     """
 
     def __init__(self, module: torch.nn.Module, wanted: Collection[Key]) -> None:
         self.values: dict[Key, list[torch.Tensor]] = {}
+        self.origins: dict[Key, Origin] = {}
         self._module = module
         self._wanted = set(wanted)
         self._counts: Counter[Origin] = Counter()
@@ -65,9 +73,10 @@ class Sites:
             tensors = results_of(args, result)
             if tensors:
                 origin = self._origins.find(canonical_name(func))
-                key = origin, self._counts[origin]
+                key = origin.elsewhere(), self._counts[origin]
                 self._counts[origin] += 1
                 if key in self._wanted:
+                    self.origins[key] = origin
                     self.values[key] = [each.detach().clone() for each in tensors]
             return result
         finally:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from trtconv.emit.network import Network
-from trtconv.graph.data import Graph, Layer, TensorType
+from trtconv.graph.data import CONSTRUCTS, Graph, Layer, TensorType
 from trtconv.graph.writer import data_type
 from trtconv.sizes import Sizes, expression, is_static
 from trtconv.sizes.text import UNKNOWN, SymbolicSizes
@@ -145,7 +145,6 @@ def _may_be(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 _INPUT = "graph: "
 """What the names of the scratch definition's inputs begin with, so that no other tensor there has their names."""
-_CONSTRUCTS = ("loop", "conditional", "attention")
 
 
 def _old(name: str, graph: Graph) -> str:
@@ -168,8 +167,9 @@ class _Splice:
         self.old = {name: _old(name, graph) for name in replaced}
         self.kept = {name for name, old in self.old.items() if _INPUT + old in new.inputs}
         """Replaced tensors of which what replaces them is computed."""
-        labels = {_label(layer) for layer in graph.layers} | {None}
-        self.labels = {label: _unlike(label, labels) for label in map(_label, new.layers) if label is not None}
+        labels = {layer.construct for layer in graph.layers} | {None}
+        constructs = [layer.construct for layer in new.layers]
+        self.labels = {label: _unlike(label, labels) for label in constructs if label is not None}
         self.taken = {*graph.tensors}
         self.tensors = dict(graph.tensors)
         self.sizes = dict(graph.sizes)
@@ -219,7 +219,7 @@ class _Splice:
                 self.tensors[self.names[made]] = self.new.tensors[made]
                 if made in self.new.sizes:
                     self.sizes[self.names[made]] = self.new.sizes[made]
-        attributes = {k: self.labels[v] if k in _CONSTRUCTS else v for k, v in layer.attributes.items()}
+        attributes = {k: self.labels[v] if k in CONSTRUCTS else v for k, v in layer.attributes.items()}
         origin = None if maker is None else maker.origin
         return dataclasses.replace(layer, name=name, attributes=attributes, origin=origin)
 
@@ -227,11 +227,6 @@ class _Splice:
         """A layer with the names that tensors have here; layers may read what later ones make."""
         inputs = tuple(None if name is None else self.names[name] for name in layer.inputs)
         return dataclasses.replace(layer, inputs=inputs, outputs=tuple(self.names[name] for name in layer.outputs))
-
-
-def _label(layer: Layer) -> str | None:
-    """The loop, conditional or attention that a layer is a boundary of."""
-    return next((layer.attributes[kind] for kind in _CONSTRUCTS if kind in layer.attributes), None)
 
 
 def _unlike(label: str, taken: Container[str | None]) -> str:
@@ -265,5 +260,5 @@ def without_unread(layers: Iterable[Layer], outputs: Iterable[str], suspects: It
             if name is not None:
                 pending.append(name)
     left = [layer for layer in layers if id(layer) not in gone]
-    constructs = {_label(layer) for layer in left if layer.outputs}
-    return [layer for layer in left if layer.outputs or _label(layer) in {None, *constructs}]
+    constructs = {layer.construct for layer in left if layer.outputs}
+    return [layer for layer in left if layer.outputs or layer.construct in {None, *constructs}]

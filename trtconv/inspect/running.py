@@ -1,4 +1,4 @@
-"""Parts of networks, and what runs them: engines that are built of them, or the reference interpreter."""
+"""What runs a network, or a part of one: an engine that is built of it, or the reference interpreter."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ class EngineRunner:
     compute_capabilities: Sequence[str] | None = None
     refittable: bool = False
 
+    @staticmethod
+    def of(module: TRTModule) -> EngineRunner:
+        """One that builds as a module's own engine was built."""
+        made = {} if module.plan is None else module.plan.provenance
+        return EngineRunner(
+            bool(made.get("tf32", True)), made.get("compute_capabilities"), bool(made.get("refittable", False))
+        )
+
     def __call__(self, graph: Graph, feeds: Values) -> dict[str, torch.Tensor]:
         inputs = [_spec(graph, name, feeds[name].shape) for name in graph.inputs]
         outputs = [_spec(graph, name, graph.tensors[name].shape) for name in graph.outputs]
@@ -88,11 +96,7 @@ def feeds_of(module: TRTModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 def runner_of(module: TRTModule, feeds: Values) -> Runner:
     """What a module runs its network with on the device of these inputs; an engine is built with its options."""
     device = next((tensor.device for tensor in feeds.values()), torch.device("cpu"))
-    if module.backend(device) == "reference":
-        return interpreted
-    assert module.plan is not None
-    made = module.plan.provenance
-    return EngineRunner(bool(made["tf32"]), made["compute_capabilities"], bool(made.get("refittable", False)))
+    return interpreted if module.backend(device) == "reference" else EngineRunner.of(module)
 
 
 def with_outputs(graph: Graph, names: Iterable[str]) -> Graph:
