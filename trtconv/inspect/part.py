@@ -17,8 +17,8 @@ from trtconv.graph.serialize import from_state, to_state
 from trtconv.inspect.comparison import Comparison
 from trtconv.inspect.oracle import OutputComparison, compare_tensors
 from trtconv.inspect.running import EngineRunner, Runner, Values, interpreted
-from trtconv.inspect.table import Table
 from trtconv.places import place
+from trtconv.shown.table import Table
 
 _FORMAT = "trtconv.inspect.part"
 _PRODUCTS = {"CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_INPUT"}
