@@ -228,9 +228,8 @@ def _misses(row: Row) -> bool:
 
 
 def _facts(device: torch.device) -> Row:
-    machine = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    )
+    cores = f"{os.cpu_count()} cores ({platform.machine()}), no GPU"
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else cores
     release = trtconv.tensorrt.release()
     return {"machine": machine, "versions": f"torch {torch.__version__}, {release}, Python {platform.python_version()}"}
 
