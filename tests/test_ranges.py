@@ -7,13 +7,17 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from reference.network import Net
 from torch import nn
 
 import trtconv
+from trtconv import tensorrt as trt
 from trtconv.calibration import samples
 from trtconv.calibration.ranges import find_ranges
 from trtconv.graph.data import DataType
+from trtconv.graph.reader import read
 from trtconv.inspect import compare_tensors
+from trtconv.passes.precision_choice import Choice
 
 SIZE = 32
 
@@ -23,6 +27,7 @@ class Block(nn.Module):
 
     def __init__(self, *scales, forward):
         super().__init__()
+        torch.manual_seed(0)
         self.layers = nn.ModuleList(nn.Linear(SIZE, SIZE, bias=False) for _ in scales)
         with torch.no_grad():
             for layer, scale in zip(self.layers, scales, strict=True):
@@ -82,12 +87,27 @@ def draw(change):
     return x if change is None else change(x)
 
 
+def with_digits_of_fp16(x):
+    """Rounded to fp16's digits, with exponents as large and small as they may be."""
+    mantissa, exponent = torch.frexp(x)
+    return torch.ldexp((mantissa * 2**11).round() / 2**11, exponent)
+
+
+@torch.no_grad()
+def compare_with_fp16(module, result, x):
+    """Compare with the module where fp16 had no bounds: weights, inputs and products rounded to its digits."""
+    precise, own = copy.deepcopy(module).double(), copy.deepcopy(module).double()
+    for weights in own.parameters():
+        weights.copy_(with_digits_of_fp16(weights))
+    for layer in own.modules():
+        if isinstance(layer, nn.Linear):
+            layer.register_forward_hook(lambda layer, args, y: with_digits_of_fp16(y))
+    exact, rounded = precise(x.double()), own(with_digits_of_fp16(x.double()))
+    return compare_tensors(exact, rounded.half(), result.half())
+
+
 def is_right(module, converted, x):
-    """Whether the result is that of the module up to what rounding its weights and inputs to half precision costs."""
-    precise, rounded = copy.deepcopy(module).double(), copy.deepcopy(module).half().double()
-    with torch.no_grad():
-        exact, own = precise(x.double()), rounded(x.half().double())
-    return compare_tensors(exact, own.half(), converted(x).half()).correct
+    return compare_with_fp16(module, converted(x), x).correct
 
 
 @pytest.mark.parametrize("name", OVERFLOWING)
@@ -161,8 +181,8 @@ def test_calibration_is_checked(options, error, words):
 def kept(module, x, dtype=DataType.HALF):
     converted = trtconv.convert(module.eval(), [x], cache=False)
     graph = converted.plan.segments[0].graph
-    found = find_ranges(graph, samples([x], converted.plan.signature), device=torch.device("cpu")).kept([dtype])
-    return {**found.layers, **found.tensors}
+    ranges = find_ranges(graph, samples([x], converted.plan.signature), device=torch.device("cpu"))
+    return ranges.kept(Choice(dtype))
 
 
 @pytest.mark.parametrize("dtype", [DataType.HALF, DataType.BF16])
@@ -184,7 +204,7 @@ class Function(nn.Module):
 
 REASONS = {
     "overflow": (lambda x: x * 1e5, DataType.HALF, "its numbers reach"),
-    "sums": (lambda x: (x.abs() * 1000).sum(), DataType.HALF, "sums of magnitudes"),
+    "sums": (lambda x: (x.abs() * 1000).mean(), DataType.HALF, "sums of magnitudes"),
     "products": (lambda x: (x * 300) @ (x.mT * 100), DataType.HALF, "sums of magnitudes|its numbers reach"),
     "subnormals": (lambda x: x * 1e-7, DataType.HALF, "too small for fp16"),
     "divisor": (lambda x: 1 / (x[:, :1].abs() * 1e-6 + 1e-8) * 1e-6, DataType.HALF, "divides by|too small"),
@@ -202,6 +222,32 @@ def test_each_reason_is_told(name):
     found = kept(Function(function), torch.randn(4, 2, SIZE) * (5 if name == "products" else 1), dtype)
     assert found
     assert any(re.search(words, reason) for reason in found.values()), found
+
+
+def test_each_layer_counts_in_its_own_type():
+    """What overflows in fp16 needn't stay in fp32 where it is in bf16."""
+    torch.manual_seed(0)
+    module, x = OVERFLOWING["activations"][0].eval(), draw(None)
+    types = {"default": "fp16", "layers.*": "bf16", "torch.nn.functional.relu": "bf16"}
+    graph = trtconv.convert(module, x, precision=types, calibration=[x], cache=False).plan.segments[0].graph
+    assert not any("its numbers reach" in note for note in graph.notes.values())
+    assert DataType.BF16 in {kind.dtype for kind in graph.tensors.values()}
+
+
+def test_attention_in_one_layer():
+    def attend(scale):
+        net = Net()
+        q, k, v = (net.add_input(name, trt.DataType.FLOAT, (1, 2, 6, 32)) for name in "qkv")
+        q = net.add_elementwise(q, net.constant([[[[scale]]]]), trt.ElementWiseOperation.PROD).get_output(0)
+        layer = net.add_attention_v2(q, k, v, trt.AttentionNormalizationOp.SOFTMAX, trt.CausalMaskKind.NONE)
+        net.mark(layer.get_output(0), "y")
+        graph = read(net.network)
+        found = find_ranges(graph, [[torch.randn(1, 2, 6, 32) for _ in range(3)]], device=torch.device("cpu"))
+        return {layer.type for layer in graph.layers if layer.name in found.kept(Choice.of("fp16"))}
+
+    torch.manual_seed(0)
+    assert attend(0.2) == set()
+    assert attend(5000.0) >= {"ATTENTION_INPUT", "ATTENTION_OUTPUT"}
 
 
 def test_fewer_bits_are_kept_where_only_a_row_is_masked():

@@ -17,13 +17,15 @@ from trtconv.calibration.progress import progress
 from trtconv.calibration.samples import check_data, samples
 from trtconv.calibration.work import work
 from trtconv.calling.arguments import Parameters
-from trtconv.calling.structure import take_apart
+from trtconv.calling.structure import map_leaves, take_apart
 from trtconv.conversion import convert
+from trtconv.default_device import default_device
 from trtconv.graph.data import Graph, Layer
 from trtconv.module import TRTModule
 from trtconv.passes.precision import use_precision
 from trtconv.passes.precision_choice import TYPES, Choice, names_of
 from trtconv.reference.interpreter import Interpreter
+from trtconv.tensorrt.exclusion import alone
 
 Metric = Callable[[Any, Any], float]
 Option = dict[str, str]
@@ -103,6 +105,8 @@ def _converted(
         raise ValueError("a search takes no calibration")
     if args is None and not kwargs:
         first = next(iter(data if hasattr(data, "__iter__") else [data[0]]), None)
+        device = next((weights.device for weights in module.parameters()), None)
+        first = map_leaves(lambda x: x.to(device) if isinstance(x, Tensor) else x, first)
         args, kwargs = _example(first, Parameters.of(module))
     return convert(module, () if args is None else args, kwargs, **options)
 
@@ -223,7 +227,8 @@ class _Search:
     def _with(self, option: Option) -> Graph:
         choice = Choice.of(option)
         assert choice is not None
-        return use_precision(self._graph, choice)
+        with alone(), default_device("cpu"):
+            return use_precision(self._graph, choice)
 
     def _results(self, graph: Graph) -> list[Any]:
         interpreter, results = Interpreter(graph), []

@@ -5,14 +5,13 @@ import json
 
 import pytest
 import torch
-from test_ranges import OVERFLOWING, draw
+from test_ranges import OVERFLOWING, compare_with_fp16, draw
 from test_search_precision import make
 
 import trtconv
 from trtconv.calibration import Observer, observe, samples
 from trtconv.calibration.ranges import find_ranges
-from trtconv.graph.data import DataType
-from trtconv.inspect import compare_tensors
+from trtconv.passes.precision_choice import Choice
 from trtconv.search import relative_error
 
 pytestmark = pytest.mark.gpu
@@ -35,9 +34,10 @@ def test_what_is_observed_runs_on_the_gpu_and_finds_what_the_cpu_does():
         devices = Devices()
         observe(graph, data, [devices])
         assert devices.seen == {"cuda"}
-        found = [find_ranges(graph, data, device=torch.device(each)).kept([DataType.HALF]) for each in ("cpu", "cuda")]
-        assert found[0].layers.keys() == found[1].layers.keys()
-        assert found[0].tensors.keys() == found[1].tensors.keys()
+        found = [
+            find_ranges(graph, data, device=torch.device(each)).kept(Choice.of("fp16")) for each in ("cpu", "cuda")
+        ]
+        assert found[0].keys() == found[1].keys()
 
 
 @pytest.mark.parametrize("name", OVERFLOWING)
@@ -48,10 +48,7 @@ def test_calibrated_engines_keep_their_answers(name):
     converted = trtconv.convert(
         module, x, precision="fp16", calibration=[draw(change) for _ in range(4)], tf32=False, cache=False
     )
-    precise, rounded = copy.deepcopy(module).double(), copy.deepcopy(module).half().double()
-    with torch.no_grad():
-        exact, own = precise(x.double()), rounded(x.half().double())
-    found = compare_tensors(exact, own.half(), converted(x).half())
+    found = compare_with_fp16(module, converted(x), x)
     assert found.correct, str(found)
 
 

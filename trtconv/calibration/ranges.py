@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ from trtconv.calibration.work import terms_of
 from trtconv.calling.signature import Signature
 from trtconv.default_device import default_device
 from trtconv.graph.data import DataType, Graph, Layer
-from trtconv.passes.precision import Kept, prepared
+from trtconv.passes.precision import prepared
 from trtconv.passes.precision_choice import NAMES, Choice
 from trtconv.reference.layers.registry import Kernel, axes_of, prepare
 from trtconv.tensorrt.exclusion import alone
@@ -67,8 +67,8 @@ def kept_of(
     signature: Signature,
     state: Mapping[str, Tensor] | None = None,
     example: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
-) -> Kept | None:
-    """What the options `calibration` and `precision` of a conversion keep in fp32; None without calibration.
+) -> dict[str, str] | None:
+    """The layers that the options `calibration` and `precision` of a conversion keep in fp32, each with the reason.
 
     Args:
         graph: The network before `precision` changes it.
@@ -77,8 +77,7 @@ def kept_of(
 
     Raises: as `find_ranges` and `trtconv.calibration.samples`.
     """
-    types = set() if choice is None else {choice.default, *(dtype for _, dtype in choice.patterns)} - {DataType.FLOAT}
-    if calibration is None or choice is None or not types:
+    if calibration is None or choice is None or {choice.default, *dict(choice.patterns).values()} == {DataType.FLOAT}:
         return None
     with alone(), default_device("cpu"):
         graph = prepared(graph, choice)
@@ -87,7 +86,7 @@ def kept_of(
         calls = example_samples(signature, *example)
     else:
         calls = samples(calibration, signature)
-    return find_ranges(graph, calls, State.of(signature, state or {})).kept(types)
+    return find_ranges(graph, calls, State.of(signature, state or {})).kept(choice)
 
 
 def check_calibration(calibration: Any, choice: Choice | None, has_example: bool = False) -> None:
@@ -119,42 +118,58 @@ class Ranges:
     samples: int
     measures: Mapping[tuple[str, str], float]
 
-    def kept(self, types: Collection[DataType]) -> Kept:
-        """What can't do with some of these types, HALF or BF16, and why: for the pass on precision."""
-        found = _Reasons(self.graph)
+    def kept(self, choice: Choice) -> dict[str, str]:
+        """The layers that can't do with the type that was chosen for them, and why; both for the pass on precision.
+
+        Raises:
+            ValueError: a pattern of the choice matches no layer.
+        """
+        concerned = _Concerned(self.graph)
+        types = {name: dtype for name, (dtype, _) in choice.types(self.graph).items() if dtype is not DataType.FLOAT}
+        reasons: dict[str, str] = {}
         for (kind, name), value in self.measures.items():
-            for dtype in types:
-                reason = _TELL[kind](value, torch.finfo(dtype.carrier), NAMES[dtype])
-                if reason and kind in _OF_TENSORS:
-                    found.tensors.setdefault(name, reason)
-                elif reason:
-                    found.layer_is_unfit(name, reason, kind in _OF_TERMS)
-        return Kept(found.layers, found.tensors)
+            for layer in concerned.by(kind, name):
+                dtype = types.get(layer)
+                reason = "" if dtype is None else _TELL[kind](value, torch.finfo(dtype.carrier), NAMES[dtype])
+                if reason:
+                    reasons.setdefault(
+                        layer, reason if kind in _OF_TENSORS or layer == name else f"read by {name!r}: {reason}"
+                    )
+        return reasons
 
 
-class _Reasons:
-    """Reasons by layer and by tensor, the first that is told of each."""
+class _Concerned:
+    """Which layers of a graph a measure is about."""
 
     def __init__(self, graph: Graph) -> None:
-        self.layers: dict[str, str] = {}
-        self.tensors: dict[str, str] = {}
-        self._by_name = {layer.name: layer for layer in graph.layers}
+        self._layers = {layer.name: layer for layer in graph.layers}
         self._makers = {name: layer for layer in graph.layers for name in layer.outputs}
+        self._readers: dict[str, list[Layer]] = {}
+        for layer in graph.layers:
+            for name in filter(None, layer.inputs):
+                self._readers.setdefault(name, []).append(layer)
 
-    def layer_is_unfit(self, name: str, reason: str, terms: bool) -> None:
-        """A layer can't compute in the type; with `terms`, its inputs can't be rounded to it where they are made."""
-        layer = self._by_name[name]
-        self.layers.setdefault(name, reason)
-        pending = [each for each in layer.inputs if each is not None] if terms else []
-        seen: set[str] = set()
+    def by(self, kind: str, name: str) -> list[str]:
+        """The names of the layers that a measure of a tensor, or of a layer, is about."""
+        if kind in _OF_TENSORS:
+            maker = self._makers.get(name)
+            found = [*([] if maker is None else [maker]), *self._readers.get(name, ())]
+        else:
+            layer = self._layers[name]
+            found = [layer, *self._made_for(layer)] if kind in _OF_TERMS else [layer]
+        # Both ends of an attention have one type.
+        ends = [end for each in found if each.type == "ATTENTION_INPUT" for end in self._readers[each.outputs[0]]]
+        return [each.name for each in (*found, *ends)]
+
+    def _made_for(self, layer: Layer) -> list[Layer]:
+        """The layers that compute what a layer reads, moved or scaled on the way."""
+        pending, found = [*layer.inputs], dict[str, Layer]()
         while pending:
-            maker = self._makers.get(pending.pop())
-            if maker is None or maker.name in seen or maker.type == "CONSTANT":
-                continue
-            seen.add(maker.name)
-            self.layers.setdefault(maker.name, f"what {name!r} reads: {reason}")
-            if maker.type in _MOVES:
-                pending += [each for each in maker.inputs if each is not None]
+            maker = self._makers.get(str(pending.pop()))
+            if maker is not None and maker.name not in found and maker.type != "CONSTANT":
+                found[maker.name] = maker
+                pending += maker.inputs if maker.type in _MOVES else ()
+        return list(found.values())
 
 
 # -- what a measure tells ------------------------------------------------------------------------
@@ -263,7 +278,8 @@ def _magnitude(name: str, weights: Tensor) -> Tensor:
 
 
 def _norm(x: Tensor) -> Tensor:
-    return x.double().square().sum().sqrt()
+    norm: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
+    return norm
 
 
 def _product(
@@ -312,13 +328,13 @@ def _elementwise(
 ) -> dict[str, Tensor]:
     operation = layer.attributes["op"]
     if operation in ("SUM", "SUB"):
-        both = torch.sqrt(sum(_mean_square(x) for x in inputs))  # type: ignore[arg-type]
-        return {"cancelled": both / _mean_square(outputs[0]).sqrt()}
+        both = torch.hypot(*map(_root_mean_square, inputs))
+        return {"cancelled": both / _root_mean_square(outputs[0])}
     return {"divisor": _least(inputs[1])} if operation in ("DIV", "FLOOR_DIV") else {}
 
 
-def _mean_square(x: Tensor) -> Tensor:
-    return x.double().square().mean()
+def _root_mean_square(x: Tensor) -> Tensor:
+    return _norm(x) / math.sqrt(x.numel())
 
 
 def _least(x: Tensor) -> Tensor:

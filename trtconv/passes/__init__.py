@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trtconv import tensorrt as trt
@@ -22,7 +22,7 @@ from trtconv.passes.decompositions import decompose
 from trtconv.passes.empty_tensors import fold_empty_tensors
 from trtconv.passes.fold_batch_norm import fold_batch_norm
 from trtconv.passes.full_precision import use_full_precision
-from trtconv.passes.precision import Kept, use_precision
+from trtconv.passes.precision import use_precision
 from trtconv.passes.precision_choice import Choice
 from trtconv.passes.rtx_1_6_constants import fold_integer_products
 from trtconv.passes.rtx_1_6_reductions import reduce_by_one_axis
@@ -70,13 +70,13 @@ def run_trace_passes(trace: Trace, note: Note = _ignore) -> Trace:
 
 
 def run_graph_passes(
-    graph: Graph, choice: Choice | None = None, kept: Kept | None = None, note: Note = _ignore
+    graph: Graph, choice: Choice | None = None, kept: Mapping[str, str] | None = None, note: Note = _ignore
 ) -> Graph:
     """Run the passes on the graph that every backend gets.
 
     Args:
         choice: In which types layers may compute; None for those that the graph says.
-        kept: What stays in float32 for reasons that the graph doesn't show.
+        kept: Names of layers that stay in float32 for reasons that the graph doesn't show, with these.
 
     Raises: as `use_precision`.
     """

@@ -23,20 +23,6 @@ from trtconv.passes.precision_scores import has_small_heads, scale_scores_before
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
-    """What has to stay in float32 for reasons that the graph doesn't show.
-
-    Attributes:
-        layers: Names of layers, each with the reason in words: these compute in float32.
-        tensors: Names of tensors whose values leave the type's range or lose their digits in it, each with the reason:
-            they are made and read in float32 only.
-    """
-
-    layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tensors: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
 class Assignment:
     """In which type each layer with float32 tensors computes, and why; both by its name."""
 
@@ -47,7 +33,7 @@ class Assignment:
 def prepared(graph: Graph, choice: Choice) -> Graph:
     """The float32 graph in the form in which it keeps its answers best: exact where nothing is rounded.
 
-    What `Kept` names are layers and tensors of this graph; preparing it again leaves it as it is.
+    What is kept in float32 is named by the layers of this graph; preparing it again leaves it as it is.
 
     Raises: as `use_precision`.
     """
@@ -55,7 +41,7 @@ def prepared(graph: Graph, choice: Choice) -> Graph:
     return scale_scores_before_products(graph, {name for name, (dtype, _) in types.items() if dtype is DataType.HALF})
 
 
-def use_precision(graph: Graph, choice: Choice, kept: Kept | None = None) -> Graph:
+def use_precision(graph: Graph, choice: Choice, kept: Mapping[str, str] | None = None) -> Graph:
     """The graph with the types that were chosen; its notes say of each layer for what reason.
 
     Raises:
@@ -66,12 +52,12 @@ def use_precision(graph: Graph, choice: Choice, kept: Kept | None = None) -> Gra
     return dataclasses.replace(with_types(graph, assignment.types), notes=assignment.reasons)
 
 
-def assign(graph: Graph, choice: Choice, kept: Kept | None = None) -> Assignment:
+def assign(graph: Graph, choice: Choice, kept: Mapping[str, str] | None = None) -> Assignment:
     """Decide in which type each layer computes; the graph has its float32 form.
 
     Raises: as `use_precision`.
     """
-    return _Deciding(graph, choice, kept or Kept()).assignment()
+    return _Deciding(graph, choice, kept or {}).assignment()
 
 
 class _Deciding:
@@ -82,7 +68,7 @@ class _Deciding:
     which have to keep their digits until it is complete.
     """
 
-    def __init__(self, graph: Graph, choice: Choice, kept: Kept) -> None:
+    def __init__(self, graph: Graph, choice: Choice, kept: Mapping[str, str]) -> None:
         self.graph, self.kept = graph, kept
         self.order = in_order(graph.layers)
         self.makers = {name: layer for layer in graph.layers for name in layer.outputs}
@@ -150,7 +136,7 @@ class _Deciding:
         if layer.type == "CAST":
             source = self.graph.tensors[str(layer.inputs[0])].dtype
             return source in (DataType.BOOL, DataType.UINT8, DataType.INT8) and self.is_float(layer.outputs[0])
-        if rule_of(layer).way is not Way.MOVES or layer.type == "GATHER" or layer.name in self.kept.layers:
+        if rule_of(layer).way is not Way.MOVES or layer.type == "GATHER" or layer.name in self.kept:
             return False  # of a table the rows that are read have half the bytes
         operands = self.operands(layer)
         return bool(operands) and all(self.is_neutral(name) for name in operands)
@@ -200,11 +186,8 @@ class _Deciding:
         """Why a layer has to compute in float32; "" if it needn't."""
         operands = self.operands(layer)
         half, pattern = self.allowed[layer.name]
-        if layer.name in self.kept.layers:
-            return self.kept.layers[layer.name]
-        for name in (*operands, *layer.outputs):
-            if name in self.kept.tensors:
-                return self.kept.tensors[name]
+        if layer.name in self.kept:
+            return self.kept[layer.name]
         if half is DataType.FLOAT:
             return f"asked for by {pattern!r}" if pattern else "asked for"
         if self._explicit.intersection(operands):
