@@ -139,7 +139,8 @@ class _Rewrite:
             if isinstance(value, torch.Tensor):
                 return self._operand(value, call, common if packet in _PROMOTING else None)
             if isinstance(value, int) and common in SHORT and packet in _PROMOTING:
-                return int(_wrapped_number(value, common))
+                limited = packet in _CLAMPS and _bounds_are_limited()
+                return _limited(value, common) if limited else _wrapped_number(value, common)
             return value
 
         args, kwargs = pytree.tree_map(replaced, (call.args, call.kwargs))
@@ -195,6 +196,17 @@ def _carrying(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def _wrapped_number(value: int, dtype: torch.dtype) -> int:
     limits = torch.iinfo(dtype)
     return (value - limits.min) % (1 << limits.bits) + limits.min
+
+
+def _limited(value: int, dtype: torch.dtype) -> int:
+    limits = torch.iinfo(dtype)
+    return min(max(value, limits.min), limits.max)
+
+
+@functools.cache
+def _bounds_are_limited() -> bool:
+    """Whether a bound that a dtype doesn't hold bounds nothing, as from torch 2.15 on; before, it was wrapped."""
+    return int(torch.zeros(1, dtype=torch.uint8, device="cpu").clamp(min=-1)) == 0
 
 
 def _fits(dtype: torch.dtype, other: torch.dtype) -> bool:
@@ -283,6 +295,8 @@ _PROMOTING = {
     *(aten.bitwise_left_shift, aten.bitwise_right_shift, aten.__lshift__, aten.__rshift__, aten.gcd, aten.lcm),
     *(aten.bitwise_and, aten.bitwise_or, aten.bitwise_xor, aten.pow, aten.div),
 }
+
+_CLAMPS = {aten.clamp, aten.clamp_min, aten.clamp_max}
 
 # They give truth values, of bytes as bytes.
 _OF_TRUTH = {aten.any, aten.all}
