@@ -3,7 +3,7 @@
 # make oldest    the suite with the oldest PyTorch that is allowed, on the oldest Python that is here
 # make wheel     build the wheel, install it in an environment with nothing else, and convert something there
 # make lint      ruff and mypy
-# make coverage  convert whole model families (hours)
+# make coverage  convert whole model families (hours); PRECISION=fp16 in that precision
 # Each sets up what it needs first (in .venv, or .venv-torch-2.12), and does nothing twice.
 
 PYTHON ?= python3
@@ -12,6 +12,8 @@ VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
+PRECISION ?=
+IN_PRECISION := $(if $(PRECISION),--precision $(PRECISION))
 PIP := -m pip install -q
 RELEASE := $(if $(TORCH),"torch==$(TORCH).*")
 
@@ -55,8 +57,8 @@ types: $(STAMP)
 # Whole families of models: hours.
 coverage: $(STAMP)
 	$(BIN)/python $(PIP) -e ".[rtx,coverage]"
-	$(BIN)/python benchmarks/coverage.py
-	$(BIN)/python benchmarks/coverage.py --dynamic
+	$(BIN)/python benchmarks/coverage.py $(IN_PRECISION)
+	$(BIN)/python benchmarks/coverage.py --dynamic $(IN_PRECISION)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

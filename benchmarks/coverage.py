@@ -7,12 +7,13 @@
     python benchmarks/coverage.py --table                   # only the table, from the results so far
     python benchmarks/coverage.py --compare EARLIER.jsonl   # and say which got better; status 1 if one got worse
     python benchmarks/coverage.py --dynamic                 # sizes that vary, at five sizes each
+    python benchmarks/coverage.py --precision fp16          # in half precision, measured by PyTorch's own
     python benchmarks/coverage.py --device cuda --workers 14 --seconds 600      # engines in place of the interpreter
 
 Each model is converted, built and compared in a process of its own. Results are kept in
 build/coverage.jsonl, the table goes to benchmarks/results/coverage.md; those of engines to
 coverage_engines.jsonl and coverage_engines.md, and those of --dynamic to coverage_dynamic.jsonl and
-coverage_dynamic.md. Engines are built with tf32=False.
+coverage_dynamic.md, with --precision coverage_fp16.jsonl and coverage_fp16.md. Engines are built with tf32=False.
 """
 
 from __future__ import annotations
@@ -87,11 +88,12 @@ class Result:
     versions: str = ""
 
 
-def measure(source: str, example: Example, device: str) -> Result:
+def measure(source: str, example: Example, device: str, precision: str | None = None) -> Result:
     """Convert a model and compare it with PyTorch on inputs that it wasn't converted with.
 
     Args:
         device: "cpu" runs it by the interpreter, "cuda" as an engine.
+        precision: As for `trtconv.convert`; errors are measured by PyTorch's in that dtype.
     """
     result = Result(source, example.family, example.name, "excluded", example.excluded, versions=_versions())
     if example.excluded:
@@ -112,6 +114,7 @@ def measure(source: str, example: Example, device: str) -> Result:
             args,
             kwargs,
             dynamic_shapes=example.dynamic_shapes,
+            precision=precision,
             tf32=by_interpreter,
             keep_network=by_interpreter,
         )
@@ -203,7 +206,12 @@ def _versions() -> str:
 
 
 def run_all(
-    chosen: Sequence[tuple[str, Example]], workers: int, device: str, seconds: float, path: pathlib.Path
+    chosen: Sequence[tuple[str, Example]],
+    workers: int,
+    device: str,
+    seconds: float,
+    path: pathlib.Path,
+    precision: str | None,
 ) -> None:
     """Measure each model in a process of its own, as many at once as there are workers and memory for.
 
@@ -220,7 +228,9 @@ def run_all(
         taken = sum(example.gib for _, example, _ in running.values())
         if waiting and len(running) < workers and (not running or taken + waiting[0][1].gib <= room):
             source, example = waiting.pop(0)
-            process = context.Process(target=_measure_and_keep, args=(source, example, workers, device, path))
+            process = context.Process(
+                target=_measure_and_keep, args=(source, example, workers, device, path, precision)
+            )
             process.start()
             running[process] = (source, example, time.perf_counter())
             continue
@@ -238,11 +248,13 @@ def run_all(
         process.kill()
 
 
-def _measure_and_keep(source: str, example: Example, workers: int, device: str, path: pathlib.Path) -> None:
+def _measure_and_keep(
+    source: str, example: Example, workers: int, device: str, path: pathlib.Path, precision: str | None
+) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if device == "cuda":  # PyTorch's own error is measured without TensorFloat-32 too
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    _keep(measure(source, example, device), path)
+    _keep(measure(source, example, device, precision), path)
 
 
 def _keep(result: Result, path: pathlib.Path) -> None:
@@ -280,6 +292,7 @@ def main() -> None:
     parser.add_argument("--missing", action="store_true", help="skip what is correct already")
     parser.add_argument("--table", action="store_true", help="run nothing, write the table")
     parser.add_argument("--dynamic", action="store_true", help="the models with sizes that vary")
+    parser.add_argument("--precision", choices=("fp16", "bf16"), help="convert with it (default: the models' own)")
     parser.add_argument("--workers", type=int, default=2, help="processes at once (default 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda runs engines (default cpu)")
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
@@ -288,7 +301,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     earlier = read(options.compare) if options.compare else None  # before this run adds to it
-    table = "coverage" + "_dynamic" * options.dynamic + "_engines" * (options.device == "cuda")
+    table = (
+        "coverage"
+        + "_dynamic" * options.dynamic
+        + f"_{options.precision}" * bool(options.precision)
+        + "_engines" * (options.device == "cuda")
+    )
     path = FOLDER / f"{table}.jsonl"
     known = [(source, example) for source in (VARYING if options.dynamic else SOURCES) for example in examples(source)]
     if not options.table:
@@ -298,14 +316,21 @@ def main() -> None:
             for source, example in known
             if _is_chosen(source, example.name, options.only) and (source, example.name) not in have
         ]
-        run_all(chosen, options.workers, options.device, options.seconds, path)
+        run_all(chosen, options.workers, options.device, options.seconds, path, options.precision)
     results = read(path)
     rows = [results[key] for key in ((source, example.name) for source, example in known) if key in results]
     machine = f"{os.cpu_count()} cores ({platform.machine()}), {options.workers} models at once, "
     if options.device == "cpu":
-        write_table(ROOT / "benchmarks" / "results" / f"{table}.md", rows, machine + "no GPU", dynamic=options.dynamic)
+        path = ROOT / "benchmarks" / "results" / f"{table}.md"
+        write_table(path, rows, machine + "no GPU", dynamic=options.dynamic, precision=options.precision)
     else:
-        write_table(FOLDER / f"{table}.md", rows, machine + torch.cuda.get_device_name(), engines=True)
+        write_table(
+            FOLDER / f"{table}.md",
+            rows,
+            machine + torch.cuda.get_device_name(),
+            engines=True,
+            precision=options.precision,
+        )
     if earlier is not None and _report({k: row for k, row in earlier.items() if _is_chosen(*k, options.only)}, results):
         sys.exit(1)
 

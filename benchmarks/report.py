@@ -12,7 +12,7 @@ _HEAD = """# Coverage
 {what} {machine}; {versions}.
 
 **Correct** means: the largest error against PyTorch in float64 is at most twice the error of PyTorch's own
-float32 against it, plus one unit in the last place of the largest value; the same holds in each slice along an axis,
+{dtype} against it, plus one unit in the last place of the largest value; the same holds in each slice along an axis,
 measured by the slice's own largest value (`trtconv.inspect.Slices` says how much PyTorch's error counts
 there); infinities and NaNs stand where PyTorch has them. Of several outputs the one that comes nearest to its limit is
 shown. Weights are random unless the name says otherwise.
@@ -24,17 +24,29 @@ network that was built is run by the reference interpreter on inputs that it was
 _VARYING = """ Here batch and length, or batch,
 height and width, vary (`python benchmarks/coverage.py --dynamic`): each model is converted once for the whole
 ranges, and compared at five sizes, the least and the largest among them."""
+_IN_HALF = """ With `precision="{precision}"`
+(`make coverage PRECISION={precision}`): PyTorch's error is that of the module and its inputs in that dtype on the
+CPU, and a unit is one in that dtype; inputs and results keep their own."""
 _BY_ENGINE = """What `python benchmarks/coverage.py --device cuda` found: each model is converted with `tf32=False`,
 and its engine is run on inputs that it wasn't converted with."""
 
 
 def write_table(
-    path: pathlib.Path, rows: Sequence[Any], machine: str, *, engines: bool = False, dynamic: bool = False
+    path: pathlib.Path,
+    rows: Sequence[Any],
+    machine: str,
+    *,
+    engines: bool = False,
+    dynamic: bool = False,
+    precision: str | None = None,
 ) -> None:
     """Write the rows (`coverage.Result`), grouped by family, with a summary and all failures first."""
     versions = sorted({row.versions for row in rows if row.versions})
     what = _BY_ENGINE if engines else _BY_INTERPRETER + _VARYING * dynamic
-    parts = [_HEAD.format(what=what, machine=machine, versions="; ".join(versions))]
+    if precision is not None:
+        what += _IN_HALF.format(precision=precision)
+    dtype = {None: "float32", "fp16": "float16", "bf16": "bfloat16"}[precision]
+    parts = [_HEAD.format(what=what, dtype=dtype, machine=machine, versions="; ".join(versions))]
     families = [(family, list(members)) for family, members in groupby(rows, key=lambda row: row.family)]
     parts.append(
         table(

@@ -70,3 +70,15 @@ def test_without_a_comparison_nothing_is_said(coverage, monkeypatch, tmp_path, c
     write(coverage, tmp_path / "coverage.jsonl", {"a": "wrong"})
     assert run(coverage, monkeypatch) == 0
     assert not capsys.readouterr().out
+
+
+def test_results_in_half_precision_have_a_table_of_their_own(coverage, monkeypatch, tmp_path):
+    example = coverage.Example("nets", "a", lambda: None)
+    monkeypatch.setattr(coverage, "SOURCES", ("own",))
+    monkeypatch.setattr(coverage, "examples", lambda source: [example])
+    write(coverage, tmp_path / "coverage_fp16.jsonl", {"a": "wrong"})
+    assert run(coverage, monkeypatch, "--precision", "fp16") == 0
+    (table,) = (tmp_path / "benchmarks" / "results").iterdir()
+    assert (
+        table.name == "coverage_fp16.md" and "float16 against it" in table.read_text() and "of a" in table.read_text()
+    )
