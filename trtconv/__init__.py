@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what `lazily` finds below, for type checkers and editors
         UnsupportedCallsError,
         WeightsError,
     )
+    from trtconv.inspect.checking import check
     from trtconv.inspect.drawing import draw
     from trtconv.module import TRTModule
     from trtconv.onnx import from_onnx
@@ -62,6 +63,7 @@ if not TYPE_CHECKING:  # else they would take any name for one of the package's
                 "WeightsError",
             ),
             "trtconv.engine_files": ("load_engine",),
+            "trtconv.inspect.checking": ("check",),
             "trtconv.inspect.drawing": ("draw",),
             "trtconv.module": ("TRTModule",),
             "trtconv.onnx": ("from_onnx",),
@@ -91,6 +93,7 @@ __all__ = [
     "UnsupportedCallsError",
     "WeightsError",
     "calibration",
+    "check",
     "convert",
     "converter",
     "draw",

@@ -42,6 +42,8 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
     Attributes:
         silenced: While it is on, operators run but aren't reported: they are part of a recorded call.
         refusing_writes: While it is on, operators that write to their arguments raise `WritesError` before they run.
+        on_failure: Gives what an operator returns that can't be run without data, for one of `FAKE_ERRORS`, the
+            operator and its arguments: raises what that means to the user, unless another function is put there.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
         self._record = record
         self._read_value = read_value
         self._origin = origin
+        self.on_failure: Callable[[Exception, OpOverload, tuple[Any, ...], dict[str, Any]], Any] = self._raise
         self.silenced = Switch()
         self.refusing_writes = Switch()
 
@@ -72,7 +75,7 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
             with self.silenced:
                 output = super().__torch_dispatch__(func, types, args, kwargs)
         except FAKE_ERRORS as error:
-            raise self.explained(error, func) from error
+            output = self.on_failure(error, func, args, kwargs)
         self._record(func, args, kwargs, output)
         return output
 
@@ -86,6 +89,9 @@ class AtenLevel(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch leave
             if output is not NotImplemented:
                 return output
         return super().dispatch(func, types, args, kwargs)
+
+    def _raise(self, error: Exception, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise self.explained(error, func) from error
 
     def explained(self, error: Exception, func: object) -> CaptureError:
         """What one of torch's errors about fake tensors (`FAKE_ERRORS`) means to the user."""

@@ -65,6 +65,7 @@ def capture(
     constant_values: Mapping[str, Any] | None = None,
     shapes: Sequence[Sequence[SizeSpec]] | None = None,
     state: Mapping[str, torch.Tensor] | None = None,
+    open_session: Callable[..., Session] = Session,
 ) -> Captured:
     """Run `module(*args, **kwargs)` once on fake tensors and return the calls it made.
 
@@ -78,6 +79,7 @@ def capture(
         shapes: The sizes of each example tensor, in order; a `Range` becomes a symbol, a `Relation` an expression. By
             default those they have.
         state: Buffers by their names, which are inputs too: behind the others, in this order.
+        open_session: Makes the sessions that run the forward pass, as `Session` does.
 
     Raises:
         CaptureError: the module is in training mode, reads the values of tensors, writes to other buffers than `state`,
@@ -88,7 +90,8 @@ def capture(
     given = iter([leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor)] if shapes is None else shapes)
     sizes = [tuple(next(given)) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
     kept = state or {}
-    run = functools.partial(_run, module, leaves, nesting, takes, whole_functions, constant_values or {}, kept)
+    opened = functools.partial(open_session, module, takes, constant_values or {})
+    run = functools.partial(_run, module, leaves, nesting, opened, whole_functions, kept)
     before = State.of(module)
     captured, after = _capture_sizes(run, leaves, sizes, kept.values())
     if before.moved(after):
@@ -212,16 +215,15 @@ def _run(
     module: torch.nn.Module,
     leaves: list[Any],
     nesting: Nesting,
-    takes: Callable[[Callable[..., Any]], bool],
+    open_session: Callable[..., Session],
     whole_functions: Iterable[Callable[..., Any]],
-    constant_values: Mapping[str, Any],
     kept: Mapping[str, torch.Tensor],
     sizes: Sequence[Sequence[SizeSpec] | None],
     symbols: Symbols | None = None,
     *,
     by_python: bool = False,
 ) -> _Run:
-    session = Session(module, takes, constant_values, symbols, by_python=by_python)
+    session = open_session(symbols, by_python=by_python)
     examples = [*(leaf for leaf, size in zip(leaves, sizes, strict=True) if size is not None), *kept.values()]
     with _nothing_left_behind(session, examples), _attributes_restored(module):
         return _run_on(session, module, leaves, nesting, whole_functions, kept, sizes)

@@ -59,7 +59,7 @@ def emit(
     network = Network(messages)
     for name, value in zip(input_names, trace.inputs, strict=True):
         sizes = settled(value.shape)
-        tensor = network.add_input(name, _input_type(name, value), tuple(n if is_static(n) else -1 for n in sizes))
+        tensor = network.add_input(name, input_type(name, value), tuple(n if is_static(n) else -1 for n in sizes))
         network.bind(value, tensor)
         for axis, size in enumerate(sizes):
             if not is_static(size):
@@ -69,8 +69,8 @@ def emit(
     readers = trace.consumers()
     for call in trace.calls:
         with network.converting(call), _sizes_undecided(call, environments.values()):
-            _convert(network, call)
-        _check_complete(network, call, readers, trace.outputs)
+            convert_call(network, call)
+        check_complete(network, call, readers, trace.outputs)
     _mark_outputs(network, trace, output_names)
     graph = network.graph()
     return dataclasses.replace(graph, sites=tuple(_sites(network, returned, graph)))
@@ -130,14 +130,19 @@ def _type_of(tensor: torch.Tensor) -> str:
     return f"{name_of(tensor.dtype)}{list(tensor.shape)}"
 
 
-def _input_type(name: str, value: torch.Tensor) -> Any:
+def input_type(name: str, value: torch.Tensor) -> Any:
+    """The `trt.DataType` of an input."""
     try:
         return to_trt(value.dtype)
     except TypeError as error:
         raise ConversionError(f"input {name!r}: {error}") from error
 
 
-def _convert(network: Network, call: Call) -> None:
+def convert_call(network: Network, call: Call) -> None:
+    """Add the layers of a call that has a converter.
+
+    Raises: as `emit`.
+    """
     converter = registry.find(call.target)
     assert converter is not None  # check_supported has seen to it
     try:
@@ -166,7 +171,7 @@ def _named(converter: Converter) -> str:
     return f"the converter of {converter.key}, {registry.describe(converter.function)}"
 
 
-def _check_complete(network: Network, call: Call, readers: Mapping[int, list[Call]], outputs: list[Any]) -> None:
+def check_complete(network: Network, call: Call, readers: Mapping[int, list[Call]], outputs: list[Any]) -> None:
     """Refuse a converter that leaves out a result which is used."""
     results = call.output_tensors()
     for number, value in enumerate(results):

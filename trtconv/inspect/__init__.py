@@ -9,6 +9,7 @@ from trtconv.lazy import lazily
 if TYPE_CHECKING:  # what `lazily` finds, for type checkers and editors
     from trtconv.inspect.bisection import Bisection, bisect
     from trtconv.inspect.calls import CallComparison
+    from trtconv.inspect.checking import Check, CheckedCall, check
     from trtconv.inspect.comparison import Comparison, compare, join
     from trtconv.inspect.drawing import draw, trt_network_to_dot_graph
     from trtconv.inspect.oracle import Distance, Measure, OutputComparison, Slices, compare_tensors
@@ -24,6 +25,7 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
         {
             "trtconv.inspect.bisection": ("Bisection", "bisect"),
             "trtconv.inspect.calls": ("CallComparison",),
+            "trtconv.inspect.checking": ("Check", "CheckedCall", "check"),
             "trtconv.inspect.comparison": ("Comparison", "compare", "join"),
             "trtconv.inspect.drawing": ("draw", "trt_network_to_dot_graph"),
             "trtconv.inspect.oracle": ("Distance", "Measure", "OutputComparison", "Slices", "compare_tensors"),
@@ -38,6 +40,8 @@ if not TYPE_CHECKING:  # a module that only runs takes none of them
 __all__ = [
     "Bisection",
     "CallComparison",
+    "Check",
+    "CheckedCall",
     "Comparison",
     "Distance",
     "LayerPrecision",
@@ -51,6 +55,7 @@ __all__ = [
     "Table",
     "TimedLayer",
     "bisect",
+    "check",
     "compare",
     "compare_tensors",
     "draw",
