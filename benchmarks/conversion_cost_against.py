@@ -1,4 +1,4 @@
-"""What conversions cost, beside another commit, with the PyTorch and the TensorRT that are here.
+"""What conversions cost at HEAD, beside another commit, with the PyTorch and the TensorRT that are here.
 
     python benchmarks/conversion_cost_against.py COMMIT [--rounds 3] [--models resnet50 vit_b_16]
 
@@ -114,12 +114,14 @@ def main() -> None:
         return subprocess.run(["git", *args], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
     with tempfile.TemporaryDirectory() as folder:
-        other = pathlib.Path(folder) / "other"
-        git("worktree", "add", "--detach", str(other), options.commit)
+        folders = pathlib.Path(folder) / "then", pathlib.Path(folder) / "now"
         try:
-            rows = [row((other, ROOT), name, options.rounds) for name in options.models]
+            for each, commit in zip(folders, (options.commit, "HEAD"), strict=True):
+                git("worktree", "add", "--detach", str(each), commit)
+            rows = [row(folders, name, options.rounds) for name in options.models]
         finally:
-            git("worktree", "remove", "--force", str(other))
+            for each in folders:
+                git("worktree", "remove", "--force", str(each))
     commits = f"{git('rev-parse', '--short', options.commit)} / {git('rev-parse', '--short', 'HEAD')}"
     columns = ("model", "weights, MiB", "seconds", "times", "capture + emit, by the clock", "peak on top of the model")
     machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
