@@ -1,6 +1,7 @@
 """What `convert` takes in the place of a module, and what it refuses."""
 
 import functools
+from collections import Counter
 
 import pytest
 import torch
@@ -147,3 +148,26 @@ def test_transformations_are_refused_in_a_sentence(function):
         match=r"\.py:\d+: .* takes derivatives or runs a transformation of torch\.func",
     ):
         trtconv.convert(Function(function), torch.randn(3))
+
+
+class Composed(torch.nn.Module):
+    """Functions that PyTorch itself composes of others, and that converters take whole."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.gru = torch.nn.LSTM(4, 6, batch_first=True), torch.nn.GRU(6, 6, bidirectional=True)
+        self.linear, self.norm = torch.nn.Linear(12, 8), torch.nn.RMSNorm(8)
+
+    def forward(self, x):
+        y = self.norm(self.linear(self.gru(self.lstm(x)[0])[0]))
+        y = torch.nn.functional.pad(y, (1, 1), mode="replicate")[..., :8]
+        return torch.einsum("bnd,bmd->bnm", torch.nn.functional.scaled_dot_product_attention(y, y, y), y)
+
+
+def test_exported_programs_convert_as_the_functions_that_they_are_of():
+    module, x = Composed().eval(), torch.randn(2, 3, 4)
+    from_functions = trtconv.convert(module, x)
+    exported = trtconv.convert(torch.export.export(module, (x,)), x)
+    kinds = [Counter(layer.type for layer in each.network.layers) for each in (from_functions, exported)]
+    assert kinds[0] == kinds[1] and kinds[1]["TRIP_LIMIT"] == 3
+    torch.testing.assert_close(exported(x), module(x), rtol=1e-4, atol=1e-5)

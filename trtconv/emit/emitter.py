@@ -67,7 +67,7 @@ def emit(
     dynamic: list[Any] = [size for value in trace.inputs for size in value.shape if isinstance(size, torch.SymInt)]
     environments = {id(each.node.shape_env): each.node.shape_env for each in dynamic}
     readers = trace.consumers()
-    for call in trace.calls:
+    for call in map(_as_function, trace.calls):
         with network.converting(call), _sizes_undecided(call, environments.values()):
             convert_call(network, call)
         check_complete(network, call, readers, trace.outputs)
@@ -86,6 +86,19 @@ def _sites(network: Network, returned: Sequence[Returned], graph: Graph) -> Iter
         if any(tensors):
             yield Site(call.origin, numbers[call.origin], tensors)
         numbers[call.origin] += 1
+
+
+def _as_function(call: Call) -> Call:
+    """A call of an operator that the converter of a function takes, as one of that function."""
+    converter = registry.find(call.target)
+    assert converter is not None  # check_supported has seen to it
+    if (
+        not isinstance(call.target, OpOverload)
+        or converter.uses_context
+        or isinstance(converter.target, OpOverload | str)
+    ):
+        return call
+    return dataclasses.replace(call, target=converter.target)
 
 
 @contextmanager
@@ -218,7 +231,7 @@ _PRODUCTS = {
 
 
 def _run(converter: Converter, network: Network, call: Call) -> Any:
-    if not isinstance(call.target, OpOverload) or not isinstance(converter.target, (OpOverload, str)):
+    if not isinstance(call.target, OpOverload):
         return converter.function(network, *call.args, **call.kwargs)
     bound = bind(call.target, call.args, call.kwargs)
     for argument in call.target._schema.arguments:

@@ -25,6 +25,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch._ops import OpOverload
 
 from trtconv.capture.names import canonical_name, resolve
@@ -108,13 +109,43 @@ def find(target: Target) -> Converter | None:
     what an in-place call or a C++ function runs arrives as such an overload.
     """
     _load_built_in()
-    keys = [canonical_name(target)]
+    key = canonical_name(target)
+    candidates = [USER.get(key), BUILT_IN.get(key)]
     if isinstance(target, OpOverload) and target.namespace == "aten":
-        keys.insert(0, f"torch.{target._schema.name.removeprefix('aten::')}")
-        candidates = [USER.get(keys[0]), USER.get(keys[1]), BUILT_IN.get(keys[1]), BUILT_IN.get(keys[0])]
-    else:
-        candidates = [USER.get(keys[0]), BUILT_IN.get(keys[0])]
-    return next((candidate for candidate in candidates if candidate is not None), None)
+        name = f"torch.{target._schema.name.removeprefix('aten::')}"
+        candidates = [USER.get(name), *candidates, BUILT_IN.get(name)]
+    found = next((candidate for candidate in candidates if candidate is not None), None)
+    return found or _of_function(target)
+
+
+def _of_function(target: Target) -> Converter | None:
+    """The converter of the function whose body a composite ATen operator is, if it takes the operator's arguments.
+
+    Traces that come from elsewhere, of torch.export for one, have such operators in the place of the functions.
+    """
+    if not isinstance(target, OpOverload) or target.namespace != "aten":
+        return None
+    name = target._schema.name.removeprefix("aten::")
+    for key in (f"torch.nn.functional.{name}", f"torch.{name}"):
+        found = USER.get(key) or BUILT_IN.get(key)
+        if found is not None and (found.uses_context or _takes_arguments(found.function, target)):
+            return found if _is_composite(target) else None
+    return None
+
+
+def _is_composite(target: OpOverload) -> bool:
+    try:
+        return torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd")
+    except RuntimeError:  # TorchScript's alone
+        return False
+
+
+def _takes_arguments(function: Callable[..., Any], target: OpOverload) -> bool:
+    """Whether a function's parameters after the network are an operator's arguments, whatever the first is called."""
+    _, *given = inspect.signature(function).parameters.values()
+    if [each.kind for each in given] == [inspect.Parameter.VAR_POSITIONAL]:
+        return True
+    return [each.name for each in given[1:]] == [each.name for each in target._schema.arguments[1:]]
 
 
 def built_in() -> list[Converter]:
@@ -127,7 +158,7 @@ def takes(target: Target) -> bool:
     """Tell whether calls of a function are recorded whole, for a converter of that very function."""
     _load_built_in()
     key = canonical_name(target)
-    return USER.get(key) is not None or BUILT_IN.get(key) is not None
+    return USER.get(key) is not None or BUILT_IN.get(key) is not None or _of_function(target) is not None
 
 
 def converter(*targets: Target | str) -> Callable[[_Function], _Function]:
