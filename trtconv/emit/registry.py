@@ -135,7 +135,8 @@ def _of_function(target: Target) -> Converter | None:
 
 def _is_composite(target: OpOverload) -> bool:
     try:
-        return torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd")
+        name = target.name()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     except RuntimeError:  # TorchScript's alone
         return False
 
