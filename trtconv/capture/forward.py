@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -273,7 +273,8 @@ def _nothing_left_behind(session: Session, examples: Sequence[torch.Tensor]) -> 
         is_interruption = not isinstance(error, Exception)
         if is_interruption or isinstance(error, ConversionError):
             traceback.clear_frames(error.__traceback__)  # they hold tensors of the capture too
-        session.make_escaped_real(examples, compute=not is_interruption)
+        with suppress(RuntimeError):  # torch can't make all of them real; what went wrong at first is what counts
+            session.make_escaped_real(examples, compute=not is_interruption)
         raise
     kept = session.make_escaped_real(examples)
     if kept:
