@@ -199,6 +199,9 @@ def test_objects_are_taken_apart_by_their_attributes():
             torch.float32,
         )
         close(result.values, given.values * 4)
+        for way in (sorted, reversed):  # the order of attributes is no matter
+            given.__dict__ = {name: given.__dict__[name] for name in way(list(given.__dict__))}
+            close(each(given).values, given.values * 4)
         with pytest.raises(InputError, match=r"\"box\['scale'\]\" is 5; the module was converted with 4"):
             each(Boxed(torch.randn(3), 5))
         given.kind = torch.int32

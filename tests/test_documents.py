@@ -52,6 +52,15 @@ def test_train_and_evaluate():
     assert float(rows[0][1].rstrip("%")) < float(rows[-2][1].rstrip("%"))
 
 
+def test_generate_text():
+    """Both ways decode the tokens that PyTorch does."""
+    script = ROOT / "examples" / "generate_text.py"
+    command = [sys.executable, script, "--no-compile", "--steps", "20"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("20 of 20 tokens as eager PyTorch's") == 2
+
+
 def test_packages_are_listed():
     """Every folder with Python files of the library is in pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()

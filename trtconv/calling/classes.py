@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from trtconv.dtypes import of_name
 
 
+@functools.lru_cache(maxsize=1024)
 def is_transparent(cls: type) -> bool:
     """Whether the instances of a class are what their attributes are: it has no say in how they are made or copied."""
     return (
@@ -21,6 +24,11 @@ def is_transparent(cls: type) -> bool:
         and not any(vars(base).get("__slots__") for base in cls.__mro__)
         and not issubclass(cls, (torch.nn.Module, type))
     )
+
+
+def is_object(cls: type) -> bool:
+    """Whether the instances of a class are containers of their attributes: nobody has said that they are others."""
+    return is_transparent(cls) and cls not in pytree.SUPPORTED_NODES and not dataclasses.is_dataclass(cls)
 
 
 _MAKING = ("__new__", "__reduce__", "__reduce_ex__", "__getstate__")

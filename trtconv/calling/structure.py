@@ -14,8 +14,8 @@ from trtconv.calling.classes import (
     STAND_INS,
     decode_beside,
     encode_beside,
+    is_object,
     is_such,
-    is_transparent,
     loaded_class,
     name_parts,
     return_type,
@@ -116,7 +116,7 @@ def children_of(value: Any) -> tuple[Nesting, list[Any]] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = tuple(field.name for field in dataclasses.fields(value) if hasattr(value, field.name))
         return Nesting("dataclass", cls, names), [getattr(value, name) for name in names]
-    return _attributes_of(value) if is_transparent(cls) else None
+    return _attributes_of(value) if is_object(cls) else None
 
 
 BESIDE = (torch.device, torch.dtype, type)
@@ -143,7 +143,7 @@ def _can_be_inside(value: Any, above: tuple[int, ...]) -> bool:
         return True
     if type(value) in (tuple, list, dict, collections.OrderedDict):
         return all(_can_be_inside(each, above) for each in (value.values() if isinstance(value, dict) else value))
-    return _attributes_of(value, above) is not None if is_transparent(type(value)) else children_of(value) is not None
+    return _attributes_of(value, above) is not None if is_object(type(value)) else children_of(value) is not None
 
 
 def take_apart(value: Any, like: Nesting | None = None) -> tuple[list[Any], Nesting]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from trtconv.calling.structure import PLAIN, map_leaves
+from trtconv.calling.classes import is_object
+from trtconv.calling.structure import BESIDE, PLAIN, map_leaves
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
 """Torch's own classes of tensors that are run as they are."""
@@ -70,4 +71,11 @@ def _describe(value: Any, tensors: list[torch.Tensor], form: list[Any]) -> bool:
     if kind is dict:
         form += (kind, tuple(value))
         return all([_describe(each, tensors, form) for each in value.values()])
+    if kind in BESIDE or isinstance(value, type):
+        form.append(value)
+        return True
+    if is_object(kind):
+        attributes = sorted(vars(value).items())
+        form += (kind, tuple([name for name, _ in attributes]))
+        return all([_describe(each, tensors, form) for _, each in attributes])
     return False
