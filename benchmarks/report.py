@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -96,5 +97,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    flat = " ".join(text.split()).replace("|", "\\|")
+    flat = re.sub(r"\S*/(?:site|dist)-packages/", "", " ".join(text.split())).replace("|", "\\|")
     return flat if len(flat) <= 400 else flat[:400] + " ..."
