@@ -10,13 +10,16 @@ import torch
 from trtconv import tensorrt as trt
 from trtconv.capture.trace import is_constant
 from trtconv.converters.accumulation import added_at
+from trtconv.converters.creation import sequence
 from trtconv.converters.masks import rank_among_true
-from trtconv.converters.shape import part, place
+from trtconv.converters.shape import part
 from trtconv.emit.definition import Scalar
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
 from trtconv.sizes import Size, Sizes, broadcast, is_same, is_static, product, same
+from trtconv.sizes.bounds import counted_from_start as from_start
+from trtconv.sizes.bounds import slice_of
 
 aten = torch.ops.aten
 
@@ -259,22 +262,35 @@ def put(net: Network, x: Any, index: Any, source: Any, accumulate: bool) -> Any:
 
 
 @converter(aten.slice_scatter.default)
-def slice_scatter(net: Network, x: Any, src: Any, dim: int, start: Size | None, end: Size | None, step: int) -> Any:
+def slice_scatter(net: Network, x: Any, src: Any, dim: int, start: Size | None, end: Size | None, step: Size) -> Any:
     """`x` with `src` in the place of a slice."""
     dim %= len(net.shape(x))
-    size, count = net.shape(x)[dim], net.shape(src)[dim]
-    begin = place(0 if start is None else start, size)
+    size = net.shape(x)[dim]
+    begin, count = slice_of(size, start, end, step)
     x, src = net.tensor(x), net.tensor(src, net.output.dtype)
     if is_same(size, count):
         return src
-    if step == 1:
+    if is_same(step, 1):
         return _between(net, x, src, dim, begin, count)
-    if not is_static(size):
-        raise UnsupportedArgumentError(f"step={step} along a dynamic dimension has no layers")
     # Both one after the other, then each element by its place there.
-    places = torch.arange(int(size))
-    places[begin : begin + count * step : step] = int(size) + torch.arange(int(count))
+    if all(map(is_static, (size, begin, step))):
+        places = torch.arange(int(size))
+        places[begin : begin + count * step : step] = int(size) + torch.arange(int(count))
+    else:
+        places = _places_of_slice(net, size, begin, count, step)
     return net.gather(net.concatenate([x, src], dim), places, dim)
+
+
+def _places_of_slice(net: Network, size: Size, start: Size, count: Size, step: Size) -> Any:
+    """For each place along an axis itself, or where it is the i-th of a slice, size + i."""
+    place = sequence(net, size)
+    offset = net.sub(place, net.number(start))
+    number = net.elementwise(offset, net.number(step), trt.ElementWiseOperation.FLOOR_DIV)
+    is_written = net.elementwise(net.mul(number, net.number(step)), offset, trt.ElementWiseOperation.EQUAL)
+    for bound, operation in ((-1, "GREATER"), (net.number(count), "LESS")):
+        is_within = net.elementwise(number, bound, getattr(trt.ElementWiseOperation, operation))
+        is_written = net.elementwise(is_written, is_within, trt.ElementWiseOperation.AND)
+    return net.select(is_written, net.add(number, net.number(size)), place, torch.int64)
 
 
 def _between(net: Network, x: Any, src: Any, dim: int, start: Size, count: Size) -> Any:
@@ -289,7 +305,7 @@ def select_scatter(net: Network, x: Any, src: Any, dim: int, index: Size) -> Any
     """`x` with `src` in the place of a selected part."""
     shape = list(net.shape(x))
     dim %= len(shape)
-    start = place(index, shape[dim])
+    start = from_start(index, shape[dim])
     shape[dim] = 1
     return _between(net, net.tensor(x), net.reshape(net.tensor(src, net.output.dtype), shape), dim, start, 1)
 
@@ -300,10 +316,11 @@ def diagonal_scatter(net: Network, x: Any, src: Any, offset: int, dim1: int, dim
     shape = net.shape(x)
     first, second = dim1 % len(shape), dim2 % len(shape)
     count = net.shape(src)[-1]
-    if not is_static(count):
-        raise UnsupportedArgumentError("a diagonal of a dynamic size can't be written")
-    places = torch.arange(int(count))
-    rows, columns = places - min(offset, 0), places + max(offset, 0)
+    if is_static(count):
+        places = torch.arange(int(count))
+        rows, columns = places - min(offset, 0), places + max(offset, 0)
+    else:
+        rows, columns = (net.add(sequence(net, count), start) for start in (-min(offset, 0), max(offset, 0)))
     others = [axis for axis in range(len(shape)) if axis not in (first, second)]
     order = [first, second, *others]
     back = [order.index(axis) for axis in range(len(shape))]

@@ -10,7 +10,8 @@ import torch
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.sizes import Size, expression, is_same, is_static, product, same
+from trtconv.sizes import Size, is_same, product, same
+from trtconv.sizes.bounds import counted_from_start, slice_of
 
 aten = torch.ops.aten
 
@@ -81,27 +82,20 @@ def part(net: Network, x: Any, dim: int, start: Size, size: Size, step: Size = 1
     return net.slice(x, starts, sizes, strides)
 
 
-def place(index: Size, size: Size) -> Size:
-    """Where an index that may count from the end points to."""
-    if is_static(index) and is_static(size):
-        return slice(index, None).indices(int(size))[0]
-    return index + size if expression(index).is_negative else index
-
-
 @converter(aten.slice.Tensor, aten.slice_copy.Tensor)
 def slice_(net: Network, x: Any, dim: int, start: Size | None, end: Size | None, step: int) -> Any:
-    begin = place(0 if start is None else start, net.shape(x)[dim])
-    return part(net, x, dim, begin, net.output.shape[dim], step)
+    begin, count = slice_of(net.shape(x)[dim], start, end, step)
+    return part(net, x, dim, begin, count, step)
 
 
 @converter(aten.narrow_copy.default)
 def narrow_copy(net: Network, x: Any, dim: int, start: Size, length: Size) -> Any:
-    return part(net, x, dim, place(start, net.shape(x)[dim]), length)
+    return part(net, x, dim, counted_from_start(start, net.shape(x)[dim]), length)
 
 
 @converter(aten.select.int, aten.select_copy.int)
 def select(net: Network, x: Any, dim: int, index: Size) -> Any:
-    return net.reshape(part(net, x, dim, place(index, net.shape(x)[dim]), 1), net.output.shape)
+    return net.reshape(part(net, x, dim, counted_from_start(index, net.shape(x)[dim]), 1), net.output.shape)
 
 
 @converter(

@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import warnings
 
+import sympy
 import torch
 
 _INSTALLED = tuple(
@@ -21,7 +22,7 @@ _INSTALLED = tuple(
     }
 )
 _OURS = tuple(
-    os.path.join(os.path.realpath(path), "") for path in (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+    os.path.join(os.path.realpath(os.path.dirname(file)), "") for file in (torch.__file__, __file__, sympy.__file__)
 )
 _STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
 _GENERATED = ("<frozen ", "<string>", "<eval_with_key>", "<__array_function__", "<attrs generated")
@@ -73,7 +74,7 @@ def _from_its_root(filename: str) -> str:
 
 @functools.cache
 def is_library(filename: str) -> bool:
-    """Tell whether a file belongs to torch, to trtconv or to Python."""
+    """Tell whether a file belongs to torch, with sympy, to trtconv or to Python."""
     if filename.startswith("<"):
         return filename.startswith(_GENERATED)
     path = os.path.realpath(filename)

@@ -3,6 +3,8 @@ captures of those very sizes."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,35 +16,49 @@ from torch.utils import _pytree as pytree
 
 from trtconv.capture.constants import READ_ONLY_SIZES
 from trtconv.capture.names import canonical_name
-from trtconv.capture.trace import Call
-from trtconv.errors import CaptureError
+from trtconv.capture.trace import Call, Origin
 
 # They give their input's values again; torch leaves them out where a size of 1 makes a tensor contiguous.
 _SAME_VALUES = ("clone", "alias", "detach", "contiguous", "_to_copy", "lift_fresh_copy")
 _RESHAPES = ("view", "_unsafe_view", "reshape", "squeeze", "unsqueeze")
 
 
-def check_all_sizes(
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The first call that two captures don't have in common.
+
+    Attributes:
+        call: That of the symbolic capture; None where it has none.
+        origin: Where the call comes from.
+        here: What the capture with numbers calls; "" of none.
+        there: What the symbolic capture calls; "" of none.
+    """
+
+    call: Call | None
+    origin: Origin
+    here: str
+    there: str
+
+    def __str__(self) -> str:
+        return f"{self.here or 'nothing'}, where other sizes lead to {self.there or 'nothing'}"
+
+
+def difference(
     symbolic: tuple[Sequence[torch.Tensor], Sequence[Call]],
     static: tuple[Sequence[torch.Tensor], Sequence[Call]],
     sizes: Mapping[sympy.Symbol, int],
-    shown: str,
-) -> None:
-    """Raise if the calls of a symbolic capture, at these sizes, aren't those of a capture of these sizes.
+) -> Difference | None:
+    """In what the calls of a symbolic capture, at these sizes, aren't those of a capture of these sizes.
 
     Both are given as inputs and calls.
-
-    Raises:
-        CaptureError: with the first call that differs, and the sizes.
     """
     calls = [list(_summary(*each, sizes)) for each in (symbolic, static)]
-    for (_, there), (other, here) in zip(*calls, strict=False):
-        if there != here:
-            raise CaptureError(_DIFFERS.format(origin=other.origin, shown=shown, there=_show(there), here=_show(here)))
-    if len(calls[0]) != len(calls[1]):
-        raise CaptureError(
-            f"at {shown} the forward pass makes {len(calls[1])} calls, at other sizes {len(calls[0])}. {_ADVICE}"
-        )
+    for there, here in itertools.zip_longest(*calls):
+        if there is None or here is None or there[1] != here[1]:
+            call = None if there is None else there[0]
+            origin = (here or there)[0].origin
+            return Difference(call, origin, *("" if each is None else _show(each[1]) for each in (here, there)))
+    return None
 
 
 def _summary(
@@ -90,13 +106,3 @@ def _number(value: Any, sizes: Mapping[sympy.Symbol, int]) -> Any:
 def _show(summary: tuple[Any, ...]) -> str:
     name, *rest = summary
     return f"{name} {' -> '.join(map(str, rest))}"
-
-
-_ADVICE = (
-    "An engine runs the same layers for all sizes: leave these sizes out of the range (dynamic_shapes), or write the "
-    "line so that it does the same for all sizes."
-)
-_DIFFERS = (
-    "{origin}: the forward pass isn't the same for all sizes: at {shown} it calls {here}, where other sizes lead to "
-    "{there}. " + _ADVICE
-)

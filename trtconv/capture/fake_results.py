@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.recurrent import RECURRENT, RecurrentCall
+from trtconv.capture.slicing import SLICES
 from trtconv.capture.trace import bind, is_plain
 from trtconv.sizes import Size
 
@@ -161,5 +162,6 @@ FAKE_RESULTS_OF_OPERATORS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.div.Tensor: _quotient,
     torch.ops.aten._grouped_mm.default: _grouped_mm,
     torch.ops.aten.where.self: _where,
+    **SLICES,
 }
 """Operators of which some release gives other results, or none, without values; NotImplemented leaves it to torch."""

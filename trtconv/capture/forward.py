@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from trtconv.calling.structure import Nesting, Structure, take_apart
-from trtconv.capture.all_sizes import check_all_sizes
 from trtconv.capture.given_objects import GivenObjects
 from trtconv.capture.kept import now_in_places_of
 from trtconv.capture.quiet import quiet
 from trtconv.capture.relations import hints_to_try, relations_in, runs_without, with_relation
 from trtconv.capture.repetition import State, warn_of_frozen_values
-from trtconv.capture.replay import same_results
 from trtconv.capture.returned import Returned
 from trtconv.capture.session import Session
 from trtconv.capture.trace import Call, Origin, Trace, live_calls
+from trtconv.capture.varying import check_all_sizes
 from trtconv.errors import CaptureError, ConversionError
+from trtconv.shortened import raised_at
 from trtconv.sizes.ranges import Range, SizeSpec, at_sizes, ranges_in
 from trtconv.sizes.symbols import Symbols
 
@@ -119,6 +119,11 @@ def _capture_sizes(
         return result.captured(sizes), result.left
     shapes = (*sizes, *(tensor.shape for tensor in kept))
     fixed = {size for each in shapes if each for size in each if type(size) is int}
+    inputs = [*examples, *kept]
+
+    def run_at(numbers: Mapping[Range, int]) -> _Run:
+        return run(at_sizes(sizes, numbers), by_python=True)
+
     errors: list[Exception] = []
     waiting = hints_to_try(ranges, sizes, examples)
     while waiting:
@@ -133,14 +138,21 @@ def _capture_sizes(
                     break
                 waiting.insert(0, otherwise)  # it holds by chance at these sizes, and not at those
             if has_to_hold is None:
-                _check_sizes(run, symbolic, symbols, sizes, [*examples, *kept])
+                check_all_sizes(
+                    symbolic, symbols, lambda numbers: run(at_sizes(sizes, numbers), by_python=True), inputs
+                )
                 return symbolic.captured(sizes), symbolic.left
         except Exception as error:  # the module's own code may raise anything at sizes that it doesn't take
             errors.append(error)
         else:
             return _capture_sizes(run, leaves, with_relation(sizes, examples, has_to_hold), kept)
     # Some modules take only some of the sizes, multiples of 32 for one; those to optimize for are among them.
-    raise errors[min(1, len(errors) - 1)]
+    first = errors[min(1, len(errors) - 1)]
+    if isinstance(first, ConversionError):
+        raise first
+    run_at({limits: limits.opt for limits in ranges})  # may say more
+    line, names = raised_at(first) or "the forward pass", ", ".join(limits.name for limits in ranges)
+    raise CaptureError(_NO_NUMBER.format(line=line, kind=type(first).__name__, error=first, names=names)) from first
 
 
 def _runs(run: Callable[..., _Run], sizes: Sequence[Sequence[SizeSpec] | None], numbers: Mapping[Range, int]) -> bool:
@@ -152,33 +164,10 @@ def _runs(run: Callable[..., _Run], sizes: Sequence[Sequence[SizeSpec] | None], 
     return True
 
 
-def _check_sizes(
-    run: Callable[..., _Run],
-    symbolic: _Run,
-    symbols: Symbols,
-    sizes: Sequence[Sequence[SizeSpec] | None],
-    examples: Sequence[torch.Tensor],
-) -> None:
-    """See that the ends of the ranges, among other sizes, give the same calls as a capture with symbols."""
-    exceptions = symbols.check_decisions()
-    for place, point in enumerate([*exceptions, *symbols.points()]):
-        numbers = point.sizes
-        try:
-            static = run(at_sizes(sizes, numbers), by_python=True)
-        except (RuntimeError, ValueError):
-            if place < len(exceptions) + 2:
-                raise
-            continue  # between the ends may lie sizes that the module doesn't take
-        values = {symbol: numbers[limits] // limits.multiple_of for symbol, limits in symbols.ranges.items()}
-        shown = ", ".join(f"{limits.name} = {n}" for limits, n in numbers.items())
-        both = [(each.inputs, each.live_calls()) for each in (symbolic, static)]
-        try:
-            check_all_sizes(both[0], both[1], values, shown)
-        except CaptureError:
-            if not same_results(symbolic.trace(), static.trace(), values, examples):
-                if point.decision:
-                    raise CaptureError(point.decision) from None
-                raise
+_NO_NUMBER = (
+    "{line}: {kind}: {error} (what varies, {names}, is a torch.SymInt while a module is converted, not a number; with "
+    "fixed sizes the line runs). Write it by what a torch.SymInt can do, or leave the size out of dynamic_shapes."
+)
 
 
 @dataclasses.dataclass
@@ -196,6 +185,10 @@ class _Run:
     def live_calls(self) -> list[Call]:
         """The calls that the outputs need."""
         return live_calls(self.session.calls, self.outputs)
+
+    def all_calls(self) -> list[Call]:
+        """All calls, in the order in which they were made."""
+        return self.session.calls
 
     def trace(self) -> Trace:
         """The trace, with constants' values in the place of their stand-ins."""

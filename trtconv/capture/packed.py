@@ -15,7 +15,6 @@ import torch
 from torch.nn.utils.rnn import pad_packed_sequence
 
 from trtconv.capture.recurrent import RECURRENT
-from trtconv.capture.replaced_functions import getitem
 from trtconv.capture.switch import Switch
 from trtconv.capture.trace import DependsOnInput, Origin
 from trtconv.errors import CaptureError, DataDependentError
@@ -76,7 +75,7 @@ class PackedSequences:
     def _getitem(self, depends: DependsOnInput, x: torch.Tensor, key: Any) -> Any:
         if isinstance(key, int) and key == 0 and self._is_padded(x):
             return self.batch(x)  # the first step is one of all sequences
-        return getitem(depends, x, key)
+        return NotImplemented
 
     def _pack(self, depends: DependsOnInput, input: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> Any:
         x = input.transpose(0, 1) if batch_first else input

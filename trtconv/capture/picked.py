@@ -8,7 +8,7 @@ mask it is a choice by the mask.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -57,26 +57,15 @@ class PickedElements:
         self._picks: dict[int, tuple[torch.Tensor, Pick]] = {}
         self._writing = Switch()
 
-    def functions(self, others: Mapping[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
-        """The functions to run instead of torch's; where no mask picks elements, `others` have the say."""
-
-        def first(function: Callable[..., Any], target: Any) -> Callable[..., Any]:
-            def run(depends: DependsOnInput, *args: Any, **kwargs: Any) -> Any:
-                result = function(depends, *args, **kwargs)
-                if result is not NotImplemented or target not in others:
-                    return result
-                return others[target](depends, *args, **kwargs)
-
-            return run
-
+    def functions(self) -> dict[Any, Callable[..., Any]]:
+        """The functions to run instead of torch's; NotImplemented where no mask picks elements."""
         tensor = torch.Tensor
-        own: dict[Any, Callable[..., Any]] = {
+        return {
             tensor.__getitem__: self._getitem,
             tensor.__setitem__: self._setitem,
             **dict.fromkeys((torch.masked_select, tensor.masked_select), self._masked_select),
             **dict.fromkeys((torch.masked_scatter, tensor.masked_scatter), self._masked_scatter),
         }
-        return {target: first(function, target) for target, function in own.items()}
 
     def any(self, tensors: Sequence[torch.Tensor]) -> bool:
         """Tell whether picked elements are among some tensors of the code."""

@@ -16,7 +16,7 @@ from trtconv.errors import CaptureError
 from trtconv.places import is_library, place
 from trtconv.sizes.ranges import Range, Relation, Sizes, SizeSpec, Span, substituted
 from trtconv.sizes.symbols import Symbols
-from trtconv.sizes.text import text_of
+from trtconv.sizes.text import named, text_of
 
 _TRIED = 3
 """On so many other sizes it is tried whether a relation holds by chance."""
@@ -43,7 +43,7 @@ def hints_to_try(
     """Sizes to capture with, one after the other, until a capture stands for all.
 
     Unusual ones at first, of which none is equal to another by chance. Relations show only where they hold: at the
-    sizes to optimize for, the largest, or those of the example.
+    sizes to optimize for, the largest, or those of the example. A size of 0 comes last: torch takes it for the number.
     """
     own = _own_sizes(sizes, examples)
     best, *most = (
@@ -54,7 +54,7 @@ def hints_to_try(
     for other in (*most, {**best, **own}):
         if other not in tried:
             tried.append(other)
-    return tried
+    return sorted(tried, key=lambda hints: hints is not None and 0 in hints.values())
 
 
 def _own_sizes(sizes: Sizes, examples: Sequence[torch.Tensor]) -> dict[Range, int]:
@@ -74,7 +74,7 @@ def relations_in(symbols: Symbols) -> Iterator[Found]:
         if not free or symbol in free or len(free) < len(value.free_symbols):
             continue
         of = tuple(symbols.ranges[each] for each in free)
-        names = {each: sympy.Symbol(f"s{i}", positive=True, integer=True) for i, each in enumerate(free)}
+        names = {each: named(f"s{i}") for i, each in enumerate(free)}
         size = symbols.ranges[symbol]
         expression = text_of(_of_sizes(value, size.multiple_of, names, symbols.ranges))
         try:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import copy
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
+from trtconv.capture.numbers import OF_NUMBERS
+from trtconv.capture.slicing import unfold
 from trtconv.capture.statistics import STATISTICS
 from trtconv.capture.trace import DependsOnInput, Origin
 from trtconv.errors import CaptureError, DataDependentError
 
-_SYMBOLIC = (torch.SymInt, torch.SymFloat)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 
 
@@ -67,29 +67,6 @@ def setitem(depends: DependsOnInput, x: Any, key: Any, value: Any) -> Any:
     return None
 
 
-def tensor_of_numbers(
-    depends: DependsOnInput, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Any:
-    """torch takes numbers from symbols, and from tensors."""
-    if isinstance(data, _SYMBOLIC):
-        if dtype is None:
-            dtype = torch.int64 if isinstance(data, torch.SymInt) else torch.get_default_dtype()
-        return torch.scalar_tensor(data, dtype=dtype, device=device)
-    if isinstance(data, torch.Tensor) and depends(data):
-        return data.to(dtype=dtype or data.dtype, device=device, copy=True)
-    if not isinstance(data, (list, tuple)) or not any(_is_unknown(depends, x) for x in pytree.tree_leaves(data)):
-        return NotImplemented
-    parts = [tensor_of_numbers(depends, each, dtype=dtype, device=device) for each in data]
-    given = zip(parts, data, strict=True)
-    parts = [torch.tensor(x, dtype=dtype, device=device) if part is NotImplemented else part for part, x in given]
-    common = functools.reduce(torch.promote_types, (part.dtype for part in parts))
-    return torch.stack([part.to(common) for part in parts])
-
-
-def _is_unknown(depends: DependsOnInput, leaf: Any) -> bool:
-    return isinstance(leaf, _SYMBOLIC) or (isinstance(leaf, torch.Tensor) and depends(leaf))
-
-
 def tensor_split(depends: DependsOnInput, input: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     """torch reads the places from a tensor's memory, which a stand-in doesn't have."""
     places = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
@@ -136,19 +113,6 @@ def transformed(origin: Callable[[], Origin], depends: DependsOnInput, *args: An
     )
 
 
-def linspace(depends: DependsOnInput, start: Any, end: Any, steps: Any, *, out: Any = None, **options: Any) -> Any:
-    """torch takes the number of steps from a symbol. As torch does, the second half is counted from the end."""
-    numbers = not isinstance(start, torch.Tensor) and not isinstance(end, torch.Tensor)
-    if not numbers or not any(isinstance(x, _SYMBOLIC) for x in (start, end, steps)) or out is not None:
-        return NotImplemented
-    dtype = options.get("dtype") or torch.get_default_dtype()
-    if not dtype.is_floating_point:
-        return NotImplemented
-    place = torch.arange(steps, **{**options, "dtype": dtype})
-    step = (end - start) / torch.sym_max(steps - 1, 1)
-    return torch.where(place < steps / 2, start + step * place, end - step * (steps - 1 - place))
-
-
 def narrow(depends: DependsOnInput, input: torch.Tensor, dim: int, start: Any, length: Any) -> Any:
     """torch reads the start."""
     if not isinstance(start, torch.Tensor) or not depends(start):
@@ -156,22 +120,6 @@ def narrow(depends: DependsOnInput, input: torch.Tensor, dim: int, start: Any, l
     size = input.shape[dim]
     places = start.reshape(()) + torch.arange(length, device=start.device)
     return input.index_select(dim, torch.where(places[0] < 0, places + size, places))
-
-
-def affine_grid(depends: DependsOnInput, theta: torch.Tensor, size: Any, align_corners: bool) -> Any:
-    """torch takes numbers from symbols. The places of an image from -1 to 1, (x, y, 1), times the matrices."""
-    if not any(isinstance(n, torch.SymInt) for n in size):
-        return NotImplemented
-    _, _, *spatial = size
-    dims = len(spatial)
-    columns = [torch.ones((), device=theta.device).expand(spatial)]
-    for axis, count in enumerate(spatial):
-        step = torch.sym_max(count - 1, 1) if align_corners else count
-        place = (2 * torch.arange(count, device=theta.device) - (count - 1)).float() / step
-        columns.insert(0, place.reshape([-1 if each == axis else 1 for each in range(dims)]).expand(spatial))
-    places = torch.stack(columns, -1).reshape(1, -1, dims + 1)
-    grid = places @ theta.float().transpose(1, 2)
-    return grid.reshape(theta.shape[0], *spatial, dims).to(theta.dtype)
 
 
 def multiscale_roi_align(
@@ -277,17 +225,15 @@ def _axes_after(x: torch.Tensor, places: list[Any], place: int) -> int:
 
 REPLACED: dict[Any, Callable[..., Any]] = {
     **STATISTICS,
+    **OF_NUMBERS,
     torch.take_along_dim: take_along_dim,
     torch.Tensor.take_along_dim: take_along_dim,
-    torch.affine_grid_generator: affine_grid,
     torch.Tensor.__getitem__: getitem,
     torch.Tensor.__setitem__: setitem,
     torch.tensor_split: tensor_split,
     torch.Tensor.tensor_split: tensor_split,
     torch.Tensor.polygamma_: polygamma_,
-    torch.tensor: tensor_of_numbers,
-    torch.as_tensor: tensor_of_numbers,
-    torch.linspace: linspace,
+    torch.Tensor.unfold: unfold,
     torch.nn.functional.multilabel_margin_loss: multilabel_margin_loss,
     torch.narrow: narrow,
     torch.Tensor.narrow: narrow,
@@ -322,6 +268,23 @@ def replaced_functions(origin: Callable[[], Origin]) -> dict[Any, Callable[..., 
     }
     located = functools.partial(transformed, origin)
     return {each: located if way is transformed else way for each, way in {**REPLACED, **loaded}.items()}
+
+
+def first_of(*tables: Mapping[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
+    """The functions to run instead of torch's; where those of one table give NotImplemented, the next has the say."""
+
+    def chained(function: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
+        def run(depends: DependsOnInput, *args: Any, **kwargs: Any) -> Any:
+            result = function(depends, *args, **kwargs)
+            return other(depends, *args, **kwargs) if result is NotImplemented else result
+
+        return run
+
+    result: dict[Any, Callable[..., Any]] = {}
+    for table in reversed(tables):
+        both = {target: chained(table[target], result[target]) for target in table if target in result}
+        result = {**result, **table, **both}
+    return result
 
 
 def replaced_methods(module: torch.nn.Module) -> dict[Any, Callable[..., Any]]:

@@ -27,8 +27,9 @@ from trtconv.capture.names import canonical_name, is_inplace, property_name
 from trtconv.capture.origin import OriginFinder
 from trtconv.capture.packed import PackedSequences
 from trtconv.capture.picked import PickedElements
-from trtconv.capture.replaced_functions import replaced_functions, replaced_methods
+from trtconv.capture.replaced_functions import first_of, replaced_functions, replaced_methods
 from trtconv.capture.returned import NotingResults
+from trtconv.capture.slicing import SLICED
 from trtconv.capture.switch import Switch
 from trtconv.capture.trace import Call, Origin, is_reached, map_tensors, tensors_in
 from trtconv.capture.uniform import read_uniform
@@ -82,8 +83,9 @@ class Session:
         self.value_of, self.keep = self._forms.value_of, self._forms.keep
         self._packed = PackedSequences(self.value_of, self._origin)
         self._picked = PickedElements(self.value_of, self._origin, self.calls)
-        others = {**replaced_functions(self._origin), **self._packed.functions(), **replaced_methods(module)}
-        self._replaced = {**others, **self._picked.functions(others)}
+        others = {**replaced_functions(self._origin), **replaced_methods(module)}
+        own = self._picked.functions(), self._packed.functions()
+        self._replaced = first_of(*own, SLICED if symbols else {}, others)
         if symbols is not None:
             self._aten.shape_env = symbols.env
             self._aten.static_shapes = False
@@ -95,6 +97,8 @@ class Session:
         stack = self._stack
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
+        if self.symbols is not None:
+            stack.enter_context(self.symbols.env.noting(self._origin, self.calls))
         stack.enter_context(self._aten)
         stack.enter_context(self._forms.mode)
         if self._by_python:
@@ -254,9 +258,8 @@ class Session:
 
     def _is_whole(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         tensors = tensors_in((args, kwargs))
-        if is_inplace(func, kwargs) or (not is_unseen(func) and self._picked.any(tensors)):
-            return False
-        return any(map(self._depends_on_input, tensors))
+        apart = not is_inplace(func, kwargs) and (is_unseen(func) or not self._picked.any(tensors))
+        return apart and any(map(self._depends_on_input, tensors))
 
     def _autocast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The arguments as autocast casts them for a function; None if it casts something inside the function."""
@@ -372,8 +375,6 @@ class Session:
 
     def _append(self, target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         origin = self._origin()
-        if self.symbols is not None:
-            self.symbols.note(origin)
         self._packed.check(target, tensors_in((args, kwargs)), output, origin)
         self.calls.append(Call(target, args, kwargs, output, origin))
 

@@ -54,6 +54,7 @@ class Definition:
         self._symbols: dict[sympy.Expr, tuple[Any, int]] = {}
         self._lines: dict[sympy.Expr, tuple[sympy.Expr, int, int]] = {}
         self._expressions: dict[Any, Any] = {}
+        self._spans: dict[sympy.Symbol, tuple[int, int]] = {}
         self._kept: list[Any] = []
         self._weights: dict[tuple[int, int], torch.Tensor] = {}
         self._names: dict[str, int] = {}

@@ -34,7 +34,7 @@ from trtconv.emit.registry import Converter
 from trtconv.errors import ConversionError, ConverterError, UnsupportedArgumentError, UnsupportedCallsError
 from trtconv.graph.data import Graph, Site
 from trtconv.shortened import raised_at
-from trtconv.sizes import Size, expression, is_static, settled
+from trtconv.sizes import Size, is_static, settled
 from trtconv.tensorrt.logger import Messages
 
 
@@ -63,7 +63,7 @@ def emit(
         network.bind(value, tensor)
         for axis, size in enumerate(sizes):
             if not is_static(size):
-                network.define_symbol(expression(size), tensor, axis)
+                network.define_symbol(size, tensor, axis)
     dynamic: list[Any] = [size for value in trace.inputs for size in value.shape if isinstance(size, torch.SymInt)]
     environments = {id(each.node.shape_env): each.node.shape_env for each in dynamic}
     readers = trace.consumers()
@@ -361,7 +361,7 @@ def _check_outputs(network: Network, call: Call, converter: Converter) -> None:
 
 def _fits(built: Sequence[int], expected: Sequence[Size]) -> bool:
     return len(built) == len(expected) and all(
-        size == have or have == -1 or not is_static(size) for have, size in zip(built, settled(expected), strict=True)
+        have == -1 or not is_static(size) or size == have for have, size in zip(built, settled(expected), strict=True)
     )
 
 

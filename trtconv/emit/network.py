@@ -24,8 +24,9 @@ from torch.utils._sympy.functions import (
 from trtconv import tensorrt as trt
 from trtconv.emit.definition import Definition, Scalar
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.sizes import Size, broadcast, is_same, is_static, same, settled
-from trtconv.sizes.rounding import whole
+from trtconv.sizes import Size, broadcast, expression, is_same, is_static, same, settled
+from trtconv.sizes.bounds import ANY_SIZE, Ranges, bounds, ranges_of, values
+from trtconv.sizes.rounding import as_division
 from trtconv.sizes.text import linear
 
 
@@ -206,8 +207,10 @@ class Network(Definition):
 
     # -- symbolic sizes -------------------------------------------------------------------------
 
-    def define_symbol(self, value: sympy.Expr, tensor: Any, axis: int) -> None:
+    def define_symbol(self, size: Size, tensor: Any, axis: int) -> None:
         """Say that the size of an input tensor along an axis is a symbol, or what follows from symbols."""
+        value = expression(size)
+        self._spans.update({symbol: (low, high) for symbol, low, high in ranges_of(size)})
         self._symbols.setdefault(value, (tensor, axis))
         found = linear(value)
         if found is not None and value != found[1]:
@@ -218,14 +221,16 @@ class Network(Definition):
         """A 1-D int64 tensor with these sizes, computed in the network where they are symbols."""
         if all(map(is_static, sizes)):
             return self.constant(torch.tensor(settled(sizes), dtype=torch.int64))
-        parts = [self._expression_tensor(whole(size)) for size in sizes]
+        parts = [self._expression_tensor(expression(size)) for size in sizes]
         return parts[0] if len(parts) == 1 else self.concatenate(parts, 0)
 
-    def number(self, value: Size | float | torch.SymFloat) -> Any:
-        """A number if it is the same for all sizes, else a tensor without axes of int64 or float32."""
-        if not isinstance(value, (torch.SymInt, torch.SymFloat)):
+    def number(self, value: Size | float | torch.SymFloat | torch.SymBool) -> Any:
+        """A number if it is the same for all sizes, else a tensor without axes of int64, float32 or bool."""
+        if not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return value
         known: Any = value.node.expr
+        if isinstance(value, torch.SymBool):
+            return self.reshape(self._tabulated(known, torch.bool), ())
         is_int = isinstance(value, torch.SymInt)
         if known.is_number:
             return int(known) if is_int else float(known)
@@ -237,14 +242,12 @@ class Network(Definition):
             return self.constant(torch.tensor([float(value)]))
         if value.is_integer:
             return self.cast(self._expression_tensor(value), torch.float32)
-        first, *rest = (self._float_tensor(each) for each in value.args)
-        if value.func is ToFloat:
-            return first
-        if value.func is OpaqueUnaryFn_sqrt:
-            return self.unary(first, trt.UnaryOperation.SQRT)
         operation = _FLOAT_OPERATIONS.get(value.func)
         if operation is None:
-            raise UnsupportedArgumentError(f"a number follows from the inputs' sizes as {value}, which has no layers")
+            return self._tabulated(value, torch.float32)
+        first, *rest = (self._float_tensor(each) for each in value.args)
+        if value.func is OpaqueUnaryFn_sqrt:
+            return self.unary(first, trt.UnaryOperation.SQRT)
         for other in rest:
             first = self.elementwise(first, other, getattr(trt.ElementWiseOperation, operation))
         return first
@@ -275,13 +278,39 @@ class Network(Definition):
             )
         if value.is_Pow and value.exp.is_Integer and value.exp > 0:
             return self._fold([value.base] * int(value.exp), "PROD")
-        operation = _OPERATIONS.get(value.func)
-        if operation is None:
-            raise UnsupportedArgumentError(f"a size follows from the inputs' sizes as {value}, which has no layers")
         if value.func in (Mod, PythonMod):
             dividend, divisor = value.args
             return self._compute(dividend - divisor * FloorDiv(dividend, divisor))
-        return self._fold(value.args, operation)
+        division = as_division(value, self._span)
+        if division is not None:
+            return self._expression_tensor(division)
+        operation = _OPERATIONS.get(value.func)
+        return self._tabulated(value, torch.int64) if operation is None else self._fold(value.args, operation)
+
+    def _ranges(self, value: Any) -> Ranges:
+        symbols = sorted(value.free_symbols, key=str)
+        return tuple((symbol, *self._spans.get(symbol, ANY_SIZE)) for symbol in symbols)
+
+    def _span(self, value: Any) -> tuple[float, float]:
+        return bounds(value, self._ranges(value))
+
+    def _tabulated(self, value: Any, dtype: torch.dtype) -> Any:
+        """A 1-D tensor of one element with the value of an expression that has no layers: of all its values that one.
+
+        Raises:
+            UnsupportedArgumentError: there are too many sizes for a table.
+        """
+        ranges = self._ranges(value)
+        all_values = values(value, ranges)
+        if all_values is None:
+            raise UnsupportedArgumentError(
+                f"a number follows from the inputs' sizes as {value}, which has no layers, and the sizes are too many "
+                "for a table of its values; narrow their ranges (dynamic_shapes)"
+            )
+        place = sympy.Integer(0)
+        for symbol, low, high in ranges:
+            place = place * (high - low + 1) + symbol - low
+        return self.gather(torch.tensor(all_values, dtype=dtype), self._expression_tensor(sympy.expand(place)), 0)
 
     def _fold(self, values: Sequence[Any], operation: str) -> Any:
         first, *rest = (self._expression_tensor(value) for value in values)
@@ -299,8 +328,6 @@ _OPERATIONS = {
     Min: "MIN",
     FloorDiv: "FLOOR_DIV",
     CleanDiv: "FLOOR_DIV",
-    Mod: "",
-    PythonMod: "",
 }
 
 
@@ -313,6 +340,8 @@ _FLOAT_OPERATIONS = {
     FloatPow: "POW",
     FloatTrueDiv: "DIV",
     IntTrueDiv: "DIV",
+    OpaqueUnaryFn_sqrt: "",
+    ToFloat: "",
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from trtconv.emit.network import Network
 from trtconv.graph.data import CONSTRUCTS, Graph, Layer, TensorType
 from trtconv.graph.writer import data_type
-from trtconv.sizes import Sizes, expression, is_static
+from trtconv.sizes import Sizes, is_static
 from trtconv.sizes.text import UNKNOWN, SymbolicSizes
 from trtconv.tensorrt.logger import collect_messages
 
@@ -110,7 +110,7 @@ class Edit:
             if known is None or name in self._graph.inputs:
                 for axis, size in enumerate(sizes):
                     if not is_static(size):
-                        net.define_symbol(expression(size), tensor, axis)
+                        net.define_symbol(size, tensor, axis)
         return self._inputs[label]
 
     def replace(self, name: str, tensor: Any) -> None:

@@ -14,45 +14,39 @@ from torch.utils._sympy.functions import (
     FloorDiv,
     FloorToInt,
     IntTrueDiv,
+    Min,
+    PythonMod,
     RoundToInt,
     ToFloat,
     TruncToInt,
 )
-
-from trtconv.sizes.arithmetic import Size, expression
 
 _ROUNDINGS = {TruncToInt: torch.trunc, FloorToInt: torch.floor, CeilToInt: torch.ceil, RoundToInt: torch.round}
 _LARGEST = 1 << 20
 _DENOMINATORS = (1 << 6, 1 << 12, 1 << 20)
 
 
-def whole(size: Size) -> Any:
-    """The expression of a size with rounded numbers as integer divisions, as far as there are some.
+def as_division(value: Any, span: Callable[[Any], tuple[float, float]]) -> Any:
+    """A rounded number as an integer division; None if it is something else.
 
     0.7 * size in double precision isn't 7 * size / 10, but rounds to the same for all sizes in the range or
     isn't replaced.
+
+    Args:
+        span: Gives the least and the largest value of an expression.
     """
-    value = expression(size)
-    if not isinstance(size, torch.SymInt):
-        return value
-    environment: Any = size.node.shape_env
-
-    def most(size: Any) -> int:
-        return int(environment.bound_sympy(size).upper)
-
-    return value.replace(lambda part: part.func in _ROUNDINGS, lambda part: _as_division(part, most))
-
-
-def _as_division(value: Any, most: Callable[[Any], int]) -> Any:
+    if value.func not in _ROUNDINGS:
+        return None
     (real,) = value.args
     if real.func is IntTrueDiv and value.func is not RoundToInt:
         dividend, divisor = real.args
         return FloorDiv(dividend + (divisor - 1 if value.func is CeilToInt else 0), divisor)
     parts = _affine(real)
-    if parts is None or most(parts[0]) > _LARGEST:
-        return value
+    low, high = (0, 0) if parts is None else span(parts[0])
+    if parts is None or high - low > _LARGEST:
+        return None
     size, factor, offset = parts
-    sizes = torch.arange(most(size) + 1)
+    sizes = torch.arange(int(low), int(high) + 1)
     rounded = _ROUNDINGS[value.func](sizes.double() * factor + offset).long()
     for most_parts in _DENOMINATORS:
         p, q = (Fraction(each).limit_denominator(most_parts) for each in (factor, offset))
@@ -62,9 +56,16 @@ def _as_division(value: Any, most: Callable[[Any], int]) -> Any:
             more += divisor - 1
         elif value.func is RoundToInt:
             times, more, divisor = 2 * times, 2 * more + divisor, 2 * divisor
-        if torch.equal((sizes * times + more).div(divisor, rounding_mode="floor"), rounded):
-            return FloorDiv(size * times + more, divisor)
-    return value
+        divided = (sizes * times + more).div(divisor, rounding_mode="floor")
+        quotient = FloorDiv(size * times + more, divisor)
+        if torch.equal(divided, rounded):
+            return quotient
+        # Halves go to the even number.
+        is_odd_half = ((sizes * times + more) % divisor == 0) & (divided % 2 == 1)
+        if value.func is RoundToInt and torch.equal(divided - is_odd_half.long(), rounded):
+            half = 1 - Min(1, PythonMod(size * times + more, divisor))
+            return quotient - half * PythonMod(quotient, 2)
+    return None
 
 
 def _affine(value: Any) -> tuple[Any, float, float] | None:

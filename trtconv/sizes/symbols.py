@@ -11,20 +11,24 @@ from typing import Any
 import sympy
 import torch
 from torch._dynamo.source import ConstantSource
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+from torch.fx.experimental.symbolic_shapes import DimDynamic
 
-from trtconv.capture.trace import Origin
 from trtconv.errors import CaptureError
-from trtconv.places import is_library, place
+from trtconv.sizes.bounds import computing
+from trtconv.sizes.decisions import Decision, Environment, instead
 from trtconv.sizes.expressions import renamed
 from trtconv.sizes.ranges import Range, SizeSpec
-from trtconv.sizes.text import linear
+from trtconv.sizes.text import linear, named
 
 _ENUMERATED = 4096
 """Up to so many combinations of sizes a condition is tried on all of them."""
 _DRAWS = 64
 """The number of sizes among which an exception to one of torch's decisions is looked for."""
+_ALL = 512
+"""Of one symbol that has fewer values all are tried."""
 _MOST_EXCEPTIONS = 4
+_RUNS = 4
+"""So many runs of sizes are shown of those for which something holds."""
 _FEW = 2
 """For so many sizes a decision by Python may turn out otherwise, if it makes no difference there."""
 
@@ -41,6 +45,9 @@ class Point:
     sizes: dict[Range, int]
     decision: str = ""
 
+    def __str__(self) -> str:
+        return ", ".join(f"{limits.name} = {size}" for limits, size in self.sizes.items())
+
 
 class Symbols:
     """The symbols of one capture: one for each range.
@@ -56,13 +63,12 @@ class Symbols:
     """
 
     def __init__(self, avoid: Iterable[int], hints: Mapping[Range, int] | None = None) -> None:
-        self.env = ShapeEnv(specialize_zero_one=False, duck_shape=False, assume_static_by_default=False)
+        self.env = Environment()
         self.ranges: dict[sympy.Symbol, Range] = {}
         self._sizes: dict[Range, torch.SymInt] = {}
         self._avoid = set(avoid)
         self._given = hints
         self.hints: dict[sympy.Symbol, int] = {}
-        self._fixed: dict[sympy.Symbol, Origin] = {}
 
     def size(self, spec: SizeSpec) -> Any:
         """A size as it is given, symbolic where it varies; always the same for equal ranges."""
@@ -77,12 +83,16 @@ class Symbols:
             source = ConstantSource(limits.name)
             step = limits.multiple_of
             hint = self._hint(limits)
+            # sympy takes a positive symbol for 1 at least: Min(1, s) would be 1.
             symbol = self.env.create_symbol(
-                hint, source, DimDynamic.DYNAMIC, None, positive=True, do_not_specialize_zero_one=True
+                *(hint, source, DimDynamic.DYNAMIC, None),
+                positive=True if limits.min else None,
+                do_not_specialize_zero_one=True,
             )
             count: Any = self.env.create_symintnode(symbol, hint=hint, source=source)
             self._sizes[limits] = count if step == 1 else count * step
-            self.env.constrain_symbol_range(symbol, compiler_min=limits.min // step, compiler_max=limits.max // step)
+            low, high = self.env.spans[symbol] = (limits.min // step, limits.max // step)
+            self.env.constrain_symbol_range(symbol, compiler_min=low, compiler_max=high)
             self.ranges[symbol], self.hints[symbol] = limits, hint
         return self._sizes[limits]
 
@@ -112,16 +122,10 @@ class Symbols:
             for factor, symbol, offset in (line,)
         }
 
-    def note(self, origin: Origin) -> None:
-        """Remember a call if it is the first after which torch takes a dynamic size for a number."""
-        for symbol, value in self.env.replacements.items():
-            if value.is_number and symbol in self.ranges:
-                self._fixed.setdefault(symbol, origin)
-
     def check_decisions(self) -> list[Point]:
         """Raise if Python decided something by sizes that isn't the same over their whole ranges.
 
-        What torch decides inside, to choose a kernel, doesn't count: `forward` compares captures. What counts
+        What torch decides inside, to choose a kernel, doesn't count: captures are compared. What counts
         is where its code takes the size of this capture for that of all.
 
         Returns: The sizes for which decisions turn out otherwise that are the same for all others: a test for a
@@ -131,32 +135,65 @@ class Symbols:
             CaptureError: with the user's line, and the sizes for which each way holds.
         """
         exceptions: dict[tuple[sympy.Symbol, int], Point] = {}
-        for guard in self.env.guards:
-            line: Any = guard.sloc.framework_loc
-            if line is None or is_library(line.filename):
+        for decision in self.env.decisions:
+            if not decision.asked_by:
                 continue
-            symbols, holds, fails = self._split(guard.expr)
+            symbols, _, fails = self._split(decision.condition)
             if not fails:
                 continue
-            ranges = [self.ranges[symbol] for symbol in symbols]
-            message = _DECIDES.format(
-                where=place(line.filename, line.lineno),
-                condition=readable(guard.expr, self.ranges),
-                holds=_show(ranges, holds),
-                fails=_show(ranges, fails),
-                advice=_advice(guard.expr, self.ranges),
-            )
-            all_tried = len(symbols) == 1 and ranges[0].max // ranges[0].multiple_of < _ENUMERATED
+            limits = self.ranges[symbols[0]]
+            all_tried = len(symbols) == 1 and limits.max // limits.multiple_of < _ENUMERATED
             if not all_tried or len(fails) > _FEW or len(exceptions) >= _MOST_EXCEPTIONS:
-                raise CaptureError(message)
+                raise CaptureError(self.explained(decision))
             for (value,) in fails:
                 point = {**self.hints, symbols[0]: value}
-                exceptions.setdefault((symbols[0], value), Point(self._sizes_at(point), message))
-        for symbol, origin in self._fixed.items():
-            limits = self.ranges[symbol]
-            if limits.min != limits.max:
-                raise CaptureError(_FIXES.format(origin=origin, function=origin.function, name=limits.name))
+                exceptions.setdefault((symbols[0], value), Point(self._sizes_at(point), self.explained(decision)))
+        for symbol, value in self.env.replacements.items():
+            if value.is_number and symbol in self.ranges and self.ranges[symbol].min != self.ranges[symbol].max:
+                raise CaptureError(self.explained(self._fixing(symbol)))
         return list(exceptions.values())
+
+    def _fixing(self, symbol: sympy.Symbol) -> Decision:
+        """The decision after which torch takes a symbol for a number."""
+        return next(
+            each
+            for each in self.env.decisions
+            if isinstance(each.condition, sympy.Eq) and each.condition.free_symbols == {symbol}
+        )
+
+    def decider(self, sizes: Mapping[Range, int], calls: int) -> Decision | None:
+        """The last decision before so many calls that turns out otherwise at these sizes."""
+        point = {symbol: sizes[limits] // limits.multiple_of for symbol, limits in self.ranges.items()}
+        failing = [each for each in self.env.decisions if each.calls <= calls and not _holds(each.condition, point)]
+        # Of one line that which makes a number of a size says most.
+        return max(failing, key=lambda each: (each.origin == failing[-1].origin, each.number is not None), default=None)
+
+    def explained(self, decision: Decision) -> str:
+        """A decision as an error says it."""
+        symbols, holds, fails = self._split(decision.condition)
+        ranges = [self.ranges[symbol] for symbol in symbols]
+        where, condition = decision.origin, decision.condition
+        number, function = decision.number, where.function
+        if number is not None:
+            size = readable(condition.lhs, self.ranges)
+            if function.rpartition(".")[2] in _SEVERAL:
+                sizes = _show(ranges, holds), _show(ranges, fails)
+                return _GIVES.format(origin=where, function=function, number=number, holds=sizes[0], fails=sizes[1])
+            if not decision.asked_by:
+                return _FIXES.format(origin=where, function=function, size=size)
+            shown = f" ({decision.code})" if decision.code else ""
+            advice = instead(decision.code) or _NUMBERS
+            return _READS.format(origin=where, code=shown, size=size, number=number, advice=advice)
+        advice = instead(decision.code)
+        shown = f" (that is {advice})." if advice else f".{_of_equal_sizes(condition, self.ranges)}"
+        return _DECIDES.format(
+            where=where,
+            who="Python" if decision.asked_by else function or "PyTorch",
+            condition=readable(condition, self.ranges),
+            holds=_show(ranges, holds),
+            fails=_show(ranges, fails),
+            advice=shown,
+        )
 
     def points(self) -> list[Point]:
         """Sizes at which to compare captures: the ranges' ends, and where torch's decisions turn out otherwise."""
@@ -170,11 +207,23 @@ class Symbols:
             if len(found) == 2 + _MOST_EXCEPTIONS:
                 break
             if all(_holds(condition, point) for point in found):
-                found += itertools.islice((p for p in self._drawn(chance) if not _holds(condition, p)), 1)
+                tried = itertools.chain(self._drawn(chance), self._along(condition))
+                found += itertools.islice((point for point in tried if not _holds(condition, point)), 1)
         return [Point(self._sizes_at(point)) for point in found]
+
+    def captured_sizes(self) -> dict[Range, int]:
+        """The sizes by which the capture with symbols decided."""
+        return self._sizes_at(self.hints)
 
     def _sizes_at(self, point: Mapping[sympy.Symbol, int]) -> dict[Range, int]:
         return {limits: point[symbol] * limits.multiple_of for symbol, limits in self.ranges.items()}
+
+    def _along(self, condition: Any) -> Iterator[dict[sympy.Symbol, int]]:
+        """All sizes of a condition on one symbol, if they aren't too many."""
+        symbols = [symbol for symbol in condition.free_symbols if symbol in self.ranges]
+        low, high = self.env.spans[symbols[0]] if len(symbols) == 1 else (0, _ALL)
+        if high - low < _ALL:
+            yield from ({**self.hints, symbols[0]: value} for value in range(low, high + 1))
 
     def _drawn(self, chance: random.Random) -> Iterator[dict[sympy.Symbol, int]]:
         """Sizes at random, every other time near each other."""
@@ -193,22 +242,21 @@ class Symbols:
         holds: list[tuple[int, ...]] = []
         fails: list[tuple[int, ...]] = []
         for point in itertools.product(*values):
-            result = condition.subs(dict(zip(symbols, point, strict=True)))
-            (holds if result == sympy.true else fails).append(point)
+            (holds if _holds(condition, dict(zip(symbols, point, strict=True))) else fails).append(point)
         return symbols, holds, fails
 
 
 def _holds(condition: Any, point: Mapping[sympy.Symbol, int]) -> bool:
-    return bool(condition.xreplace({symbol: sympy.Integer(n) for symbol, n in point.items()}) == sympy.true)
+    try:
+        return bool(computing(condition)(point))
+    except ArithmeticError:  # it divides by a size of 0
+        return False
 
 
 def readable(expression: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
     """An expression with the names of the ranges in place of its symbols."""
-    named = {
-        symbol: sympy.Symbol(str(symbol), positive=True, integer=True) / limits.multiple_of
-        for symbol, limits in ranges.items()
-    }
-    text = str(expression.subs(named))
+    sizes = {symbol: named(str(symbol)) / limits.multiple_of for symbol, limits in ranges.items()}
+    text = str(expression.subs(sizes))
     try:
         return renamed(text, {str(symbol): limits.name for symbol, limits in ranges.items()})
     except SyntaxError:  # not all that sympy says is Python
@@ -233,24 +281,59 @@ def _advice(condition: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
     return f" Where {first} is always {second}, give both as one size: n = trtconv.Dim(...), or arithmetic on it."
 
 
+def _of_equal_sizes(condition: Any, ranges: Mapping[sympy.Symbol, Range]) -> str:
+    """What to do where a condition asks whether sizes are equal."""
+    if not isinstance(condition, (sympy.Eq, sympy.Ne)) or len(condition.free_symbols) < 2:
+        return ""
+    first, second = (readable(side, ranges) for side in (condition.lhs, condition.rhs))
+    return f" Where {first} is always {second}, give both as one size: n = trtconv.Dim(...), or arithmetic on it."
+
+
 def _show(ranges: list[Range], points: list[tuple[int, ...]]) -> str:
     if not points:
-        return ""
+        return "none"
     sizes = [[n * limits.multiple_of for n, limits in zip(point, ranges, strict=True)] for point in points]
     if len(ranges) > 1:
         names = ", ".join(limits.name for limits in ranges)
         return f"{names} = {', '.join(map(str, sizes[0]))}" + (" and others" if len(points) > 1 else "")
-    values = [point[0] for point in sizes]
-    return f"{ranges[0].name} = {values[0]}" + (f"..{values[-1]}" if len(values) > 1 else "")
+    return f"{ranges[0].name} = {_runs([point[0] for point in sizes], _sample_sizes(ranges[0]))}"
+
+
+def _runs(sizes: list[int], all_sizes: list[int]) -> str:
+    """Some of the sizes, those beside each other as first..last."""
+    runs: list[list[int]] = []
+    chosen = set(sizes)
+    for before, size in itertools.pairwise([-1, *all_sizes]):
+        if size in chosen and before in chosen:
+            runs[-1].append(size)
+        elif size in chosen:
+            runs.append([size])
+    shown = [str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs]
+    return ", ".join(shown[:_RUNS]) + (" and others" if len(shown) > _RUNS else "")
+
+
+def _sample_sizes(limits: Range) -> list[int]:
+    return [value * limits.multiple_of for value in _sample(limits, 1)]
 
 
 _DECIDES = (
-    "{where}: Python decides by a dynamic size: {condition} holds for {holds} and not for {fails}. An engine always "
+    "{where}: {who} decides by a dynamic size: {condition} holds for {holds} and not for {fails}. An engine always "
     "runs the same layers: convert once for each part of the range (dynamic_shapes), or write the line so that it "
-    "does the same for all sizes.{advice}"
+    "does the same for all sizes{advice}"
 )
+_READS = (
+    "{origin}: Python makes a number of a dynamic size{code}: {size} is {number} in this capture and another number "
+    "for other sizes. Write instead {advice}; or leave this size out of dynamic_shapes."
+)
+_NUMBERS = "what lets PyTorch see the size: x.shape[0] for len(x), // for int(a / b), torch.sym_int, torch.sym_sqrt"
 _FIXES = (
-    "{origin}: {function} takes numbers only for sizes, not {name}, which varies, or needs it to be equal to a size "
-    "that doesn't. If another input has that size, let it vary too, by the same Dim. Else leave {name} out of "
+    "{origin}: {function} takes numbers only for sizes, not {size}, which varies, or needs it to be equal to a size "
+    "that doesn't. If another input has that size, let it vary too, by the same Dim. Else leave {size} out of "
     "dynamic_shapes, write the line in other functions, or register a converter for {function}."
 )
+_GIVES = (
+    "{origin}: {function} gives {number} tensors for {holds} and another number for {fails}. An engine has the same "
+    "layers for all sizes: leave one of these out of the range (dynamic_shapes), or compute with one tensor, not parts."
+)
+_SEVERAL = ("__iter__", "unbind", "chunk", "split", "tensor_split")
+"""Functions that give as many tensors as a size says."""

@@ -26,8 +26,9 @@ def as_text(sizes: Iterable[Size]) -> tuple[int | str, ...]:
 def text_of(value: Any) -> str:
     """An expression in text; "?" if it has none."""
     text = str(value)
+    plain = value.xreplace({symbol: named(symbol.name) for symbol in value.free_symbols})
     try:
-        return text if parse(text) == value else UNKNOWN
+        return text if parse(text) == plain else UNKNOWN
     except ValueError:
         return UNKNOWN
 
@@ -84,7 +85,12 @@ class _Symbols(dict[str, Any]):
     """A symbol for each name."""
 
     def __missing__(self, name: str) -> Any:
-        return sympy.Symbol(name, positive=True, integer=True)
+        return named(name)
+
+
+def named(name: str) -> sympy.Symbol:
+    """The symbol of a size, which may be 0, in text."""
+    return sympy.Symbol(name, nonnegative=True, integer=True)
 
 
 def linear(value: Any) -> tuple[int, Any, int] | None:
