@@ -2,6 +2,7 @@
 
     python benchmarks/fidelity.py                                   # the latency suite and the pretrained models
     python benchmarks/fidelity.py --models resnet18 pictures        # some of them
+    python benchmarks/fidelity.py --models                          # only the tables, of what was measured
     python benchmarks/fidelity.py --device cuda                     # engines in place of the interpreter
 
 A float32 module is converted with precision="fp16" (bf16, fp32), by the rules alone; PyTorch's own is the module and
@@ -254,6 +255,7 @@ def main() -> None:
             print(" | ".join(_cells(row)), flush=True)
         rows.sort(key=lambda row: [*TINY, *known].index(row["model"]))
         kept.write_text(json.dumps(rows, indent=1))
+    if rows:
         (FOLDER / f"{stem}.md").write_text(report(rows, options.device, _facts(device)))
 
 
