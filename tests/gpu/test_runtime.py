@@ -323,3 +323,28 @@ def test_changing_shapes_take_no_more_and_more_memory(module, converted):
     assert free - torch.cuda.mem_get_info()[0] < 4 << 20
     held = converted.memory()
     assert held.weights > 0 and held.activations > 0 and held.host > 0
+
+
+def test_a_profile_is_of_the_engine_and_knows_the_lines(module):
+    x = draw(2, 3, 16, 16)
+    converted = trtconv.convert(module, x, tf32=False)
+    expected = converted(x)
+    profile = converted.profile(x, n=5)
+    assert profile.backend == "tensorrt" and profile.milliseconds > 0
+    named = {origin.module for layer in profile.layers for origin in layer.origins}
+    assert {"0", "4"} <= named <= {"0", "1", "2", "3", "4"}, "convolution and product are known by their modules"
+    assert any(layer.dtype == "float32" for layer in profile.layers)
+    assert sum(profile.by_module(1).values()) == pytest.approx(profile.milliseconds)
+    assert torch.equal(converted(x), expected)
+
+
+def test_profiling_and_ranges_change_no_result(module, capsys):
+    x = draw(2, 3, 16, 16)
+    converted = trtconv.convert(module, x, tf32=False)
+    expected = converted(x)
+    converted.enable_profiling()
+    assert torch.equal(converted(x), expected) and "ms" in capsys.readouterr().out
+    converted.disable_profiling()
+    with converted.nvtx_ranges():
+        assert torch.equal(converted(x), expected)
+    assert torch.equal(converted(x), expected)
