@@ -28,7 +28,7 @@ def read_uniform(tensor: torch.Tensor, reader: str, calls: Sequence[Call]) -> An
     """What a method of a tensor without axes reads of a value that doesn't depend on sizes; None if it does."""
     if tensor.dim() or reader == "__array__":
         return None
-    with _disable_current_modes():
+    with _disable_current_modes(), torch._C.DisableTorchFunction():
         value = _value(tensor, calls)
         return None if value is None else getattr(value, reader)()
 
