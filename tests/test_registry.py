@@ -65,6 +65,21 @@ def test_constants_have_a_tensorrt_tensor_too(clean):
     assert not hasattr(weight, "_trt")
 
 
+def test_the_network_has_all_that_a_definition_has(clean):
+    @trtconv.tensorrt_converter("torch.relu")
+    def convert_relu(ctx):
+        net = ctx.network
+        assert (net.num_inputs, net.get_input(0).name, net.num_layers) == (1, "input_0", 0)
+        layer = net.add_activation(net.get_input(0), trt.ActivationType.RELU)
+        assert net.num_layers == 1 and net.get_layer(0).name == layer.name
+        with pytest.raises(AttributeError, match="no_such"):
+            net.no_such()
+        ctx.method_return._trt = layer.get_output(0)
+
+    x = torch.randn(3)
+    assert torch.equal(trtconv.convert(nn.ReLU(), x)(x), x.relu())
+
+
 def test_a_function_of_ones_own(clean):
     calls = []
 

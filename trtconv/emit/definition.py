@@ -30,8 +30,8 @@ Scalar = bool | int | float
 class Definition:
     """A network definition whose layers have names and origins.
 
-    Every ``add_*`` method of `trt.INetworkDefinition` can be called on it: the layer gets a name and an
-    origin, the arguments are kept alive until the build, and a refusal is an error.
+    It has all that a `trt.INetworkDefinition` has. By an ``add_*`` method the layer gets a name and an origin, the
+    arguments are kept alive until the build, and a refusal is an error.
 
     Args:
         messages: An open collector of TensorRT's messages.
@@ -106,10 +106,11 @@ class Definition:
         """The TensorRT tensor of an activation, or None."""
         return self._tensors.get(id(value))
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if not name.startswith("add_"):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "definition":
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return functools.partial(self._add, getattr(self.definition, name))
+        found = getattr(self.definition, name)
+        return functools.partial(self._add, found) if name.startswith("add_") else found
 
     def _add(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # trt.Weights points to the caller's memory and doesn't own it.
