@@ -131,7 +131,7 @@ def test_the_logger_tells_the_steps_and_what_passes_did(monkeypatch):
     assert (logger.level, list(logger.handlers)) == before
     terminal.truncate(0)
     trtconv.convert(module, torch.randn(1, 3, 8, 8))
-    assert not terminal.getvalue().strip("\0")
+    assert "trtconv: " not in terminal.getvalue()  # TensorRT may warn, of the loggers of other tests for one
 
 
 def test_records_come_once_where_logging_is_set_up(caplog):

@@ -13,7 +13,8 @@ from trtconv.reference.layers.precision import matmul
 
 def settings():
     yield torch.get_float32_matmul_precision()
-    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.cudnn.conv):
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn, getattr(torch.backends.cudnn, "conv", None)
+    for backend in backends:
         with contextlib.suppress(AttributeError):  # from torch 2.9 on
             yield backend.fp32_precision
 
