@@ -209,13 +209,18 @@ def test_the_words_of_tensorrt_are_told():
 
 
 def test_dynamic_dimensions_need_sizes():
-    model = subtraction("a", "b", "batch", 3)
+    model = proto([node("Sub", "a b", "y")], [value("a", "n", 3), value("b", "m", 3)], [value("y", "k", 3)])
     with pytest.raises(trtconv.ConversionError) as caught:
-        trtconv.from_onnx(model, shapes={"a": (2, 3)})
+        trtconv.from_onnx(model.SerializeToString(), shapes={"a": (2, 3)})
     message = str(caught.value)
-    assert "'b': float32[batch, 3]" in message
-    assert "shapes={'b': [batch, 3]}" in message
+    assert "'b': float32[m, 3]" in message
+    assert "shapes={'b': [m, 3]}" in message
     assert "'a'" not in message
+
+
+def test_a_size_of_one_name_is_given_once():
+    from_file = trtconv.from_onnx(subtraction("a", "b", "batch", 3), shapes={"a": (2, 3)})
+    assert [spec.shape for spec in from_file.signature.inputs] == [(2, 3), (2, 3)]
 
 
 @pytest.mark.parametrize(
