@@ -68,7 +68,9 @@ def rebuilt(
     check_calibration(calibration, choice)
     if choice is not None:
         _check_unrounded(plan, precision)
-        graph = run_graph_passes(graph, choice, kept_of(calibration, choice, graph, plan.signature, plan.state))
+        kept = kept_of(calibration, choice, graph, plan.signature, plan.state)
+        with alone(), collect_messages(), default_device("cpu"):
+            graph = run_graph_passes(graph, choice, kept)
     if compute_capabilities is None and trt.is_rtx():
         compute_capabilities = plan.provenance.get("compute_capabilities")
     return _built(plan, graph, store, None, tf32, compute_capabilities, refittable, **provenance_of(choice))
