@@ -17,7 +17,7 @@ from trtconv.converters.creation import sequence
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
 from trtconv.errors import UnsupportedArgumentError
-from trtconv.sizes import Size, is_static
+from trtconv.sizes import Size, is_same, is_static
 
 aten = torch.ops.aten
 
@@ -135,6 +135,6 @@ def _grouped(net: Network, query: Any, key: Any, value: Any, mask: Any) -> tuple
         return net.reshape(x, (*shape[:-3], first, second, *shape[-2:]))
 
     if mask is not None and len(net.shape(mask)) > 2:
-        shared = net.shape(mask)[-3] == 1
+        shared = is_same(net.shape(mask)[-3], 1)
         mask = split(mask, 1, 1) if shared else split(mask, heads, group)
     return split(query, heads, group), split(key, heads, 1), split(value, heads, 1), mask

@@ -12,7 +12,7 @@ from trtconv.converters.cumulative import running_sum
 from trtconv.converters.shape import part
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
-from trtconv.sizes import is_static, product
+from trtconv.sizes import is_same, is_static, product
 
 aten = torch.ops.aten
 
@@ -39,7 +39,7 @@ def nonzero_static(net: Network, x: Any, size: int, fill_value: int) -> Any:
     """The coordinates of the first `size` elements that aren't 0, a row each, and rows of `fill_value` behind them."""
     shape = net.shape(x)
     count = product(shape)
-    if not shape or 0 in shape:  # no coordinates, or nothing that could be found
+    if not shape or any(is_same(length, 0) for length in shape):  # no coordinates, or nothing that could be found
         return filled(net, fill_value)
     mask = net.reshape(net.cast(x, torch.bool), (count,))
     # Each place is written at its rank; those of zeros, and those beyond `size`, behind the end.

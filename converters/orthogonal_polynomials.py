@@ -17,6 +17,7 @@ from trtconv.converters.arithmetic import truncated
 from trtconv.converters.creation import filled
 from trtconv.emit.network import Network
 from trtconv.emit.registry import converter
+from trtconv.sizes import is_same
 
 aten = torch.ops.aten
 
@@ -122,7 +123,7 @@ FAMILIES = {
 def _polynomials(net: Network, family: Family, x: Any, n: Any) -> Any:
     """P[n] of x; 0 where n is negative. A degree with a fraction counts without it, as in torch."""
     dtype = net.output.dtype
-    if 0 in net.output.shape:
+    if any(is_same(length, 0) for length in net.output.shape):
         return filled(net, 0)
     shape = net.output.shape or (1,)
     x, n = (net.expand(each, shape) for each in net.operands(x, n, dtype=dtype))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import os
 import site
 import sys
 import sysconfig
 import warnings
 
-import sympy
 import torch
 
 _INSTALLED = tuple(
@@ -21,8 +21,11 @@ _INSTALLED = tuple(
         *(sysconfig.get_path(name) for name in ("purelib", "platlib")),
     }
 )
+_SYMPY = importlib.util.find_spec("sympy")  # which takes long to import
 _OURS = tuple(
-    os.path.join(os.path.realpath(os.path.dirname(file)), "") for file in (torch.__file__, __file__, sympy.__file__)
+    os.path.join(os.path.realpath(os.path.dirname(file)), "")
+    for file in (torch.__file__, __file__, _SYMPY and _SYMPY.origin)
+    if file
 )
 _STANDARD = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
 _GENERATED = ("<frozen ", "<string>", "<eval_with_key>", "<__array_function__", "<attrs generated")
