@@ -24,7 +24,9 @@ def main() -> None:
     x = torch.randn(1, 3, 224, 224)
 
     resnet18 = trtconv.convert(torchvision.models.resnet18().eval(), [x])
-    trtconv.draw(resnet18, FOLDER / "resnet18.svg", depth=1)
+    saved = trtconv.TRTModule()  # in which the lines of the model are told without this machine's folders
+    saved.load_state_dict(resnet18.state_dict())
+    trtconv.draw(saved, FOLDER / "resnet18.svg", depth=1)
     write_page(resnet18.report(), "resnet18_report.svg")
 
     resnet50 = trtconv.convert(torchvision.models.resnet50().eval(), [x])
