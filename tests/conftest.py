@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trtconv.emit.registry import USER
+from trtconv.graph import write
 
 os.environ["TRTCONV_CACHE"] = ""  # the suite neither uses the user's cache nor fills it
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
@@ -39,6 +40,17 @@ def pytest_collection_modifyitems(items):
 def seed():
     """Each test draws the same random numbers, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def without_engines(monkeypatch):
+    """Definitions are written, so that TensorRT sees all types, but no engines are built of them."""
+
+    def written(graph, *args, **kwargs):
+        write(graph)
+        return torch.zeros(1, dtype=torch.uint8)
+
+    monkeypatch.setattr("trtconv.build.build", written)
 
 
 @pytest.fixture

@@ -10,20 +10,10 @@ from torch import nn
 
 import trtconv
 from trtconv import tensorrt as trt
-from trtconv.graph import check, write
+from trtconv.graph import check
 from trtconv.inspect import compare_tensors
 
-
-@pytest.fixture(autouse=True)
-def without_engines(monkeypatch):
-    """Definitions are written, so that TensorRT sees all types, but no engines are built of them."""
-
-    def written(graph, *args, **kwargs):
-        write(graph)
-        return torch.zeros(1, dtype=torch.uint8)
-
-    monkeypatch.setattr("trtconv.build.build", written)
-
+pytestmark = pytest.mark.usefixtures("without_engines")
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 

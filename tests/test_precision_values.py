@@ -13,22 +13,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import trtconv
-from trtconv.graph import check, write
+from trtconv.graph import check
 from trtconv.passes import run_graph_passes
 from trtconv.passes.precision import prepared
 from trtconv.passes.precision_choice import Choice
 from trtconv.reference import Interpreter
 
-
-@pytest.fixture(autouse=True)
-def without_engines(monkeypatch):
-    """Definitions are written, so that TensorRT sees all types, but no engines are built of them."""
-
-    def written(graph, *args, **kwargs):
-        write(graph)
-        return torch.zeros(1, dtype=torch.uint8)
-
-    monkeypatch.setattr("trtconv.build.build", written)
+pytestmark = pytest.mark.usefixtures("without_engines")
 
 
 class Between(nn.Module):

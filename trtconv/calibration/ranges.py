@@ -30,6 +30,7 @@ from trtconv.calibration.work import terms_of
 from trtconv.calling.signature import Signature
 from trtconv.default_device import default_device
 from trtconv.graph.data import DataType, Graph, Layer
+from trtconv.graph.index import makers_of, readers_of
 from trtconv.passes.precision import prepared
 from trtconv.passes.precision_choice import NAMES, Choice
 from trtconv.reference.layers.registry import Kernel, axes_of, prepare
@@ -143,11 +144,8 @@ class _Concerned:
 
     def __init__(self, graph: Graph) -> None:
         self._layers = {layer.name: layer for layer in graph.layers}
-        self._makers = {name: layer for layer in graph.layers for name in layer.outputs}
-        self._readers: dict[str, list[Layer]] = {}
-        for layer in graph.layers:
-            for name in filter(None, layer.inputs):
-                self._readers.setdefault(name, []).append(layer)
+        self._makers = makers_of(graph.layers)
+        self._readers = readers_of(graph.layers)
 
     def by(self, kind: str, name: str) -> list[str]:
         """The names of the layers that a measure of a tensor, or of a layer, is about."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from trtconv.graph.data import Graph
+from trtconv.graph.index import makers_of
 from trtconv.inspect.oracle import OutputComparison, compare_tensors
 from trtconv.inspect.running import feeds_of, runner_of, with_outputs
 from trtconv.inspect.sites import Sites, key_of
@@ -109,7 +110,7 @@ def _of_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def layers_of_sites(graph: Graph) -> Iterator[tuple[str, ...]]:
     """For each of a graph's sites the names of the layers between it and the sites before it, in their order."""
-    makers = {name: layer for layer in graph.layers for name in layer.outputs}
+    makers = makers_of(graph.layers)
     places = {layer.name: place for place, layer in enumerate(graph.layers)}
     taken: set[str] = set()
     for site in graph.sites:

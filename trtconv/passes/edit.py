@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from trtconv.emit.network import Network
 from trtconv.graph.data import CONSTRUCTS, Graph, Layer, TensorType
+from trtconv.graph.index import makers_of, readers_of
 from trtconv.graph.writer import data_type
 from trtconv.sizes import Sizes, is_static
 from trtconv.sizes.text import UNKNOWN, SymbolicSizes
@@ -47,12 +48,8 @@ class Edit:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self.makers = {name: layer for layer in graph.layers for name in layer.outputs}
-        self.readers: dict[str, list[Layer]] = {}
-        for layer in graph.layers:
-            for name in dict.fromkeys(layer.inputs):
-                if name is not None:
-                    self.readers.setdefault(name, []).append(layer)
+        self.makers = makers_of(graph.layers)
+        self.readers = readers_of(graph.layers)
         self._stack = ExitStack()
         self._net: Network | None = None
         self._symbols = SymbolicSizes()
@@ -159,7 +156,7 @@ class _Splice:
         self.graph, self.new = graph, new
         self.replaced = replaced
         self.ends = ends
-        self.makers = {name: layer for layer in graph.layers for name in layer.outputs}
+        self.makers = makers_of(graph.layers)
         self.layer_names = {layer.name for layer in graph.layers}
         # The tensor that replaces another takes its name, so that what reads it stays as it is.
         self.names = {made: name for name, made in replaced.items()}
@@ -187,13 +184,7 @@ class _Splice:
         for name in self.replaced:
             self.tensors[self.old[name]] = self.tensors[name]
         left = without_unread(layers, self.graph.outputs, [*self.old.values(), *self.names.values()])
-        used = {*self.graph.inputs, *(name for layer in left for name in (*layer.inputs, *layer.outputs))}
-        return dataclasses.replace(
-            self.graph,
-            layers=tuple(left),
-            tensors={name: kind for name, kind in self.tensors.items() if name in used},
-            sizes={name: sizes for name, sizes in self.sizes.items() if name in used},
-        )
+        return with_layers(self.graph, left, self.tensors, self.sizes)
 
     def _added(self) -> dict[str, list[Layer]]:
         """For each replaced tensor the layers that were added for it, with names that nothing else has."""
@@ -242,10 +233,23 @@ def _free(stem: str, taken: Container[str]) -> str:
     return name
 
 
+def with_layers(
+    graph: Graph, layers: Sequence[Layer], tensors: Mapping[str, TensorType], sizes: Mapping[str, Any]
+) -> Graph:
+    """The graph with other layers, and with the types and sizes of the tensors that are left with them."""
+    used = {*graph.inputs, *(name for layer in layers for name in (*layer.inputs, *layer.outputs))}
+    return dataclasses.replace(
+        graph,
+        layers=tuple(layers),
+        tensors={name: kind for name, kind in tensors.items() if name in used},
+        sizes={name: shape for name, shape in sizes.items() if name in used},
+    )
+
+
 def without_unread(layers: Iterable[Layer], outputs: Iterable[str], suspects: Iterable[str]) -> list[Layer]:
     """The layers without those whose results nothing reads, as far as they lead back from the tensors `suspects`."""
     layers = list(layers)
-    makers = {name: layer for layer in layers for name in layer.outputs}
+    makers = makers_of(layers)
     readers = Counter(name for layer in layers for name in layer.inputs)
     readers.update(outputs)
     gone: set[int] = set()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from trtconv.graph.data import DataType, Graph, Layer
+from trtconv.graph.index import makers_of, readers_of
 from trtconv.graph.order import in_order
 from trtconv.passes.precision_casts import with_types
 from trtconv.passes.precision_choice import NAMES, Choice
@@ -71,12 +72,8 @@ class _Deciding:
     def __init__(self, graph: Graph, choice: Choice, kept: Mapping[str, str]) -> None:
         self.graph, self.kept = graph, kept
         self.order = in_order(graph.layers)
-        self.makers = {name: layer for layer in graph.layers for name in layer.outputs}
-        self.readers: dict[str, list[Layer]] = {}
-        for layer in graph.layers:
-            for name in dict.fromkeys(layer.inputs):
-                if name is not None:
-                    self.readers.setdefault(name, []).append(layer)
+        self.makers = makers_of(graph.layers)
+        self.readers = readers_of(graph.layers)
         self.allowed = choice.types(graph)
         self.types: dict[str, DataType] = {}
         self.reasons: dict[str, str] = {}

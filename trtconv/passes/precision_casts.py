@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 
 from trtconv.graph.data import DataType, Graph, Layer, TensorType
-from trtconv.passes.edit import without_unread
+from trtconv.graph.index import makers_of
+from trtconv.passes.edit import with_layers, without_unread
 from trtconv.passes.precision_choice import NAMES
 from trtconv.passes.precision_rules import OWN_TYPE
 
@@ -27,7 +28,7 @@ def with_types(graph: Graph, types: Mapping[str, DataType]) -> Graph:
 class _Writing:
     def __init__(self, graph: Graph, types: Mapping[str, DataType]) -> None:
         self.graph, self.types = graph, types
-        self.makers = {name: layer for layer in graph.layers for name in layer.outputs}
+        self.makers = makers_of(graph.layers)
         self.tensors = dict(graph.tensors)
         self.sizes = dict(graph.sizes)
         self.layer_names = {layer.name for layer in graph.layers}
@@ -49,13 +50,7 @@ class _Writing:
             merged += [layer, *self.after.get(before.name, ())]
         suspects = [name for layer in layers for name in layer.outputs if layer.type in ("CAST", "CONSTANT")]
         left = without_unread(merged, self.graph.outputs, suspects)
-        used = {*self.graph.inputs, *(name for layer in left for name in (*layer.inputs, *layer.outputs))}
-        return dataclasses.replace(
-            self.graph,
-            layers=tuple(left),
-            tensors={name: kind for name, kind in self.tensors.items() if name in used},
-            sizes={name: sizes for name, sizes in self.sizes.items() if name in used},
-        )
+        return with_layers(self.graph, left, self.tensors, self.sizes)
 
     def _name_results(self) -> None:
         """Say what the result of each layer is called: its name, unless that is an output's, which is a cast of it."""
