@@ -12,13 +12,13 @@ import torch
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.calling.structure import as_plain
 from trtconv.capture.fake_results import fake_like
 from trtconv.capture.recorder import current
 from trtconv.capture.source import obstacle
 from trtconv.capture.trace import Call, Origin, bind, map_tensors, tensors_in
+from trtconv.capture.unseen import unseen
 from trtconv.errors import CaptureError
 
 _aten = torch.ops.aten
@@ -128,7 +128,7 @@ class Constants:
                 pending.extend(missing)
                 continue
             real_args, real_kwargs = map_tensors(self._known, (args, kwargs))
-            with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
+            with unseen(), torch.no_grad():
                 result = func(*real_args, **real_kwargs)
             recorder = current()
             if recorder is not None:
@@ -140,7 +140,7 @@ class Constants:
         """A real tensor like one that a call made: the value of a constant, else any values; a symbolic size is 1."""
         if self.is_constant(tensor):
             return self.value(tensor)
-        with _disable_current_modes(), torch._C.DisableTorchFunction():
+        with unseen():
             shape = [size if isinstance(size, int) else 1 for size in tensor.shape]
             some = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             return some.add(1).to(tensor.device, tensor.dtype)

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.recurrent import RECURRENT, RecurrentCall
 from trtconv.capture.slicing import SLICES
 from trtconv.capture.trace import bind, is_plain
+from trtconv.capture.unseen import unseen
 from trtconv.sizes import Size
 
 
@@ -26,9 +26,9 @@ def fake_like(mode: FakeTensorMode, real: torch.Tensor) -> torch.Tensor:
     That one also puts a function of its own into `warnings`, for all threads.
     """
     if not is_plain(real) or real.layout is not torch.strided or real.is_quantized or real.is_conj() or real.is_neg():
-        with _disable_current_modes(), torch._C.DisableTorchFunction():
+        with unseen():
             return mode.from_tensor(real.detach(), static_shapes=True)
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
+    with unseen():
         memory = real.untyped_storage().nbytes()
         if memory == real.numel() * real.itemsize:
             meta = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="meta")
@@ -115,7 +115,7 @@ def _are_alike(tensors: Sequence[Any]) -> bool:
 def _empty(like: Any, shape: Sequence[Size]) -> torch.Tensor:
     if not all(isinstance(size, int) for size in shape):
         return torch.Tensor.new_empty(like, shape)
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
+    with unseen():
         return FakeTensor(like.fake_mode, torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
 
 

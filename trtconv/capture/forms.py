@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
-from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.aten import AtenLevel
 from trtconv.capture.constants import Constants
 from trtconv.capture.escapes import NotingMode
 from trtconv.capture.trace import tensors_in
+from trtconv.capture.unseen import unseen
 
 
 class Forms:
@@ -66,14 +66,14 @@ class Forms:
 
     def of_its_sizes(self, tensor: torch.Tensor) -> torch.Tensor:
         """A constant with a tensor's shape and dtype and no values of interest."""
-        with _disable_current_modes(), torch._C.DisableTorchFunction():
+        with unseen():
             real = torch.empty((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
         return self._constants.stand_in(self._aten, real)
 
     def over(self, fake: torch.Tensor) -> FunctionalTensor:
         """A functional tensor that wraps a fake one."""
         # FunctionalTensor.to_functional mirrors what autograd knows too, of which there is nothing here.
-        with self._aten.silenced, _disable_current_modes(), torch._C.DisableTorchFunction():
+        with self._aten.silenced, unseen():
             return self.mode.note(FunctionalTensor(torch._to_functional_tensor(fake), self.mode))
 
     def release(self) -> list[FunctionalTensor]:

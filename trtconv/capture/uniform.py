@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv.capture.trace import Call, bind
+from trtconv.capture.unseen import unseen
 
 _aten = torch.ops.aten
 _ONES = frozenset({_aten.ones, _aten.ones_like, _aten.new_ones})
@@ -28,7 +28,7 @@ def read_uniform(tensor: torch.Tensor, reader: str, calls: Sequence[Call]) -> An
     """What a method of a tensor without axes reads of a value that doesn't depend on sizes; None if it does."""
     if tensor.dim() or reader == "__array__":
         return None
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
+    with unseen():
         value = _value(tensor, calls)
         return None if value is None else getattr(value, reader)()
 

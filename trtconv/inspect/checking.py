@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import _disable_current_modes
 
 from trtconv import tensorrt as trt
 from trtconv.calling.arguments import Parameters
@@ -19,6 +18,7 @@ from trtconv.capture.forward import capture
 from trtconv.capture.session import Session
 from trtconv.capture.source import module_of, plain_inputs
 from trtconv.capture.trace import Trace, describe, live_calls, map_tensors, tensors_in
+from trtconv.capture.unseen import unseen
 from trtconv.default_device import default_device
 from trtconv.dtypes import name_of
 from trtconv.emit import registry
@@ -229,7 +229,7 @@ class _OnExamples(Session):
 @contextmanager
 def _apart() -> Iterator[None]:
     """A context in which torch computes with real tensors, and nothing is recorded."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad(), torch.random.fork_rng([]):
+    with unseen(), torch.no_grad(), torch.random.fork_rng([]):
         yield
 
 
